@@ -11,6 +11,7 @@ from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, OptionalModel, Prediction, Seed, Weight
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
+from bakehouse.cli.region_options import RegionOptions
 from bakehouse.cli.sampler_options import SamplerOptions
 from bakehouse.cli.template_options import TemplateOptions
 
@@ -39,6 +40,7 @@ def generate(
     draw: DrawOptions,
     words: TemplateOptions,
     prompts: PromptOptions,
+    region_options: RegionOptions,
     sampler_options: SamplerOptions,
     weight: Weight = None,
     base: Base = None,
@@ -62,14 +64,15 @@ def generate(
     notes: tuple[str, ...] = ()
     if again is not None:
         others = {"count": count != 1, "seed": seed != -1, "weight": weight is not None}
-        groups = (options, sampler_options, draw, words, prompts)
+        groups = (options, sampler_options, draw, words, prompts, region_options)
         same = repeated(again, model, prompt, groups, base=base, prediction=prediction, others=others)
         source, more, drawn = same.source, same.adapters, [DrawnPrompt(same.request, {})]
     elif model is None:
         raise UsageError("MODEL and PROMPT are missing")
     else:
         source = room.resolve(model, base=base, prediction=prediction)
-        make = partial(options.request, seed=seed, count=count, **sampler_options.fields())
+        more_fields = {**sampler_options.fields(), "regions": region_options.regions()}
+        make = partial(options.request, seed=seed, count=count, **more_fields)
         drawn, notes = image_requests(prompt, make, source, draw, words, prompts, out=out)
         more = extra_adapters(source, options.adapter, weight)
     with (

@@ -14,6 +14,7 @@ from bakehouse.core.model_catalogue import read_registry
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.image_infotext import EMPHASIS_NAMES
 from bakehouse.generation.infotext import Infotext, read
+from bakehouse.generation.region_infotext import is_region_setting, read_regions
 from bakehouse.generation.request import ImageRequest
 from bakehouse.generation.sampler_infotext import SPACING
 
@@ -66,13 +67,17 @@ def read_again(path: Path | str) -> Again:
             hint="A1111 and bakehouse write it into PNG, JPEG and WebP; other programs may not",
         )
     try:
-        return again(info)
+        return again(info, folder=Path(path).parent)
     except UsageError as e:
         raise UsageError(f"{path}: {e.message}", hint=e.hint) from e
 
 
-def again(info: Infotext) -> Again:
+def again(info: Infotext, *, folder: Path | None = None) -> Again:
     """Return what an infotext asks for.
+
+    Args:
+        info: the infotext.
+        folder: where masks of regions are looked for that are not where their path says.
 
     Raises:
         UsageError: no seed or number of steps, or a value that is not valid.
@@ -85,21 +90,27 @@ def again(info: Infotext) -> Again:
     prompt, networks = info.networks()
     settings = dict(info.settings)
     hashes = _lora_hashes(settings.get("Lora hashes", ""))
-    fields: dict[str, Any] = {}
+    regions, changed = read_regions(settings, folder)
+    if regions is not None:
+        # Tags stay in the prompts, which say where each adapter acts; the adapters only have to be found.
+        texts = [info.prompt, *(region.prompt for region in regions.regions)]
+        prompt, networks = info.prompt, _named_in(texts)
+    fields: dict[str, Any] = {"regions": regions}
     for name, setting in _FOLLOWED.items():
         if name in settings:
             fields |= setting(name, settings[name])
-    notes = [*_sampler(settings, fields), *_random_source(settings, fields)]
+    notes = [*_sampler(settings, fields), *_random_source(settings, fields), *changed]
     known = {*_FOLLOWED, "Sampler", "Schedule type", SPACING, "RNG", "Model", "Model hash", "Lora hashes", "TI hashes"}
     notes += [
         f"{name}: {value} is not followed"
         for name, value in settings.items()
-        if name not in known and name not in _WITHOUT_EFFECT
+        if name not in known and name not in _WITHOUT_EFFECT and not is_region_setting(name)
     ]
     if "TI hashes" in settings:
         notes.append(f"embeddings in the prompt are looked for by name in --embeddings: {settings['TI hashes']}")
     notes += [
-        f"<lora:{name}:...> has a strength of its own for the UNet, which is not followed" for name in _split(info)
+        f"<lora:{name}:...> has a strength of its own for the UNet, which is not followed"
+        for name in (_split(info) if regions is None else ())
     ]
     try:
         request = ImageRequest(prompt=prompt, negative=info.negative, **{"clip_skip": 1, **fields})
@@ -222,6 +233,14 @@ def _lora_hashes(text: str) -> dict[str, str]:
 
 
 _TWO_STRENGTHS = re.compile(r"<(?:lora|lyco):([^:>]+):([^:>]+):([^>]+)>")
+
+
+def _named_in(prompts: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Return the adapters that prompts name, each once."""
+    found: dict[str, float] = {}
+    for prompt in prompts:
+        found |= dict(Infotext(prompt).networks()[1])
+    return tuple(found.items())
 
 
 def _split(info: Infotext) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.draw_infotext import draw_settings, strength_of
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
+from bakehouse.generation.region_infotext import region_settings
 from bakehouse.generation.sampler_infotext import noise_settings, sampler_settings, schedule_settings
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ def image_infotext(
         model: `Model hash` and `Model`.
         downscale: pixels of one latent on each axis.
     """
-    asked = {one.path for one in read.adapters}
+    asked = {one.path for tags in read.adapters_by_prompt for one in tags}
     own = [(path, strength) for path, strength in adapters if path not in asked]
-    hashes = [(path.stem, tensor_hash(path)) for path in (*(path for path, _ in own), *sorted(asked))]
-    brackets = any(bracket in text for text in (request.prompt, request.negative) for bracket in "([")
+    hashes = [(path.stem, tensor_hash(path)) for path in (*(path for path, _ in own), *sorted(asked, key=lambda path: (path.stem, path)))]
+    regions = request.regions.regions if request.regions else ()
+    texts = [request.prompt, request.negative, *(one.prompt for one in regions)]
+    brackets = any(bracket in text for text in texts for bracket in "([")
     width, height = spec.width, spec.height
     if prepared is not None and not prepared.scaled:
         width, height = prepared.source.size
@@ -69,6 +72,7 @@ def image_infotext(
         **noise_settings(spec, downscale=downscale),
         **sampler_settings(spec),
         **draw_settings(request, prepared),
+        **region_settings(request.regions),
         "Lora hashes": lora_hashes(hashes),
         "TI hashes": read.embedding_hashes,
         "Emphasis": EMPHASIS_NAMES[request.emphasis] if brackets and request.emphasis != "original" else None,

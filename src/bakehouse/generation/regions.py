@@ -14,7 +14,7 @@ from PIL import Image
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
 from bakehouse.generation.draw_settings import ImageFile, check
 
-DEFAULT_BASE = 0.2
+DEFAULT_BASE = 0.1
 DEFAULT_EDGE = 3.0
 MAX_EDGE = 25.0
 MAX_REGIONS = 16
