@@ -71,6 +71,12 @@ def test_the_python_of_the_page_about_pictures_runs(workdir):
     assert {"wide.png", "large.png", "preview.png"} <= {path.name for path in workdir.iterdir()}
 
 
+def test_the_python_of_the_page_about_regions_runs(workdir):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "regions.md").read_text("utf-8"), re.DOTALL)[1]
+    exec(compile(code.replace("regions=both)", "regions=both, steps=2)"), "regions.md", "exec"), {})
+    assert (workdir / "two.png").is_file()
+
+
 def test_blocks_that_are_not_run_have_a_reason():
     for page in PAGES:
         text = page.read_text("utf-8")
