@@ -76,13 +76,11 @@ def requests(subjects: Sequence[Subject], scene: str, common: ImageRequest) -> d
         return Regions(regions=tuple(Region(area=s, prompt=p) for s, p in zip(SIDES, prompts, strict=True)))
 
     return {
-        "one prompt": replace(common, prompt=f"{subjects[0].phrase} and {subjects[1].phrase}, {scene} {' '.join(tags)}"),
-        "regions, shared adapters": replace(
-            common, prompt=f"{common.prompt} {' '.join(tags)}", regions=halves(*texts)
+        "one prompt": replace(
+            common, prompt=f"{subjects[0].phrase} and {subjects[1].phrase}, {scene} {' '.join(tags)}"
         ),
-        "regions": replace(
-            common, regions=halves(*(f"{text} {tag}" for text, tag in zip(texts, tags, strict=True)))
-        ),
+        "regions, shared adapters": replace(common, prompt=f"{common.prompt} {' '.join(tags)}", regions=halves(*texts)),
+        "regions": replace(common, regions=halves(*(f"{text} {tag}" for text, tag in zip(texts, tags, strict=True)))),
     }
 
 

@@ -15,13 +15,13 @@ from bakehouse.core.events import Warned
 from bakehouse.generation import Box, FromImage, Hires, ImageRequest, Inpaint, Pipeline, Region, Regions
 from bakehouse.generation.again import find_adapters, read_again
 from bakehouse.generation.infotext import Infotext, read, write
+from bakehouse.generation.model_source import ModelSource
 from bakehouse.generation.placed_adapters import Strengths, strengths
 from bakehouse.generation.prompt_files import PromptFiles
 from bakehouse.generation.read_prompts import PromptAdapter, ReadPrompt
 from bakehouse.generation.region_infotext import read_regions, region_settings
 from bakehouse.generation.region_masks import region_masks
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.generation.model_source import ModelSource
 
 PROMPT = "pink afro, tan skin, (green hoodie:1.2), [at the beach:in a forest:0.5]"
 
@@ -210,9 +210,7 @@ def test_warnings_name_the_region(pipeline, asked):
     heard: list[Warned] = []
     request = replace(asked, regions=Regions.parse(["left: a <hypernet:x:1>"]))
     drawn(pipeline, request, on_event=heard.append)
-    assert any(
-        isinstance(event, Warned) and event.message.startswith("the region left: ") for event in heard
-    ), heard
+    assert any(isinstance(event, Warned) and event.message.startswith("the region left: ") for event in heard), heard
 
 
 def test_infotext_tells_the_regions_and_brings_them_back(with_loras, lora, other_lora, asked, tmp_path):

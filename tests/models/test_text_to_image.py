@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bakehouse.core.errors import UsageError
-from bakehouse.models.sampling_options import SamplingOptions
 from bakehouse.models.prompt_guiders import PromptCache
+from bakehouse.models.sampling_options import SamplingOptions
 from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, batches, chunks_for, generate_images
 
 

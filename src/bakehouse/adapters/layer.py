@@ -138,8 +138,8 @@ class AdapterLayer(nn.Module, ABC):
 
 
 StrengthByPlace = Callable[[Tensor], Tensor | float]
-"""Takes a module's output ([N, T, C], [N, C, h, w] or [N, C]) and returns the strength at each of its places: factors of
-a shape that broadcasts with it, or one number for all of it."""
+"""Takes a module's output ([N, T, C], [N, C, h, w] or [N, C]) and returns the strength at each of its places: factors
+of a shape that broadcasts with it, or one number for all of it."""
 
 
 class Multiplier:

@@ -52,7 +52,10 @@ def image_infotext(
     """
     asked = {one.path for tags in read.adapters_by_prompt for one in tags}
     own = [(path, strength) for path, strength in adapters if path not in asked]
-    hashes = [(path.stem, tensor_hash(path)) for path in (*(path for path, _ in own), *sorted(asked, key=lambda path: (path.stem, path)))]
+    hashes = [
+        (path.stem, tensor_hash(path))
+        for path in (*(path for path, _ in own), *sorted(asked, key=lambda path: (path.stem, path)))
+    ]
     regions = request.regions.regions if request.regions else ()
     texts = [request.prompt, request.negative, *(one.prompt for one in regions)]
     brackets = any(bracket in text for text in texts for bracket in "([")

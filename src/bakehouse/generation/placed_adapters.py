@@ -30,8 +30,8 @@ class Strengths:
 def strengths(key: AdapterKey, read: ReadPrompt, own: float = 0.0) -> Strengths:
     """Return the strengths of an adapter for what prompts ask for.
 
-    A prompt's tag that names the adapter's file sets its strengths, or 0 if it asks for other ranks of it. A region whose
-    prompt does not name it has those of the main prompt.
+    A prompt's tag that names the adapter's file sets its strengths, or 0 if it asks for other ranks of it. A region
+    whose prompt does not name it has those of the main prompt.
 
     Args:
         key: the adapter.

@@ -18,7 +18,6 @@ from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.text_to_image import with_chunks
 from bakehouse.models.textual_inversion import TextualInversions
 
-
 AdapterKey = tuple[Path, int | None]
 """An adapter's file, and the ranks of it that are used; None: all."""
 

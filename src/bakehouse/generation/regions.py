@@ -150,8 +150,8 @@ class Regions:
     regions: tuple[Region, ...]
     """Where they overlap, they share."""
     base: float = DEFAULT_BASE
-    """0 to 1: the main prompt's weight where regions are; they have the rest. It ties the picture together; at 0 regions
-    know nothing of it, at 1 they have no prompts."""
+    """0 to 1: the main prompt's weight where regions are; they have the rest. It ties the picture together; at 0
+    regions know nothing of it, at 1 their prompts have no effect."""
     edge: float = DEFAULT_EDGE
     """The soft edge of regions: the standard deviation in percent of the picture's shorter side. 0: hard edges."""
 

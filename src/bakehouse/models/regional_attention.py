@@ -2,8 +2,9 @@
 
 Cross-attention is the one place where a prompt acts on an image. Each such layer attends to the main prompt and to each
 region's prompt by itself, and its output is their sum, weighted at every token by the regions' shares (`RegionMap`).
-All other layers run once. Balaji et al. 2022 (arXiv:2211.01324, "paint with words") mask the scores inside one softmax
-instead, where all words of all prompts compete for a token; here a token outside a region's mask has nothing of its prompt.
+All other layers run once. Balaji et al. 2022 (arXiv:2211.01324, "paint with words") add masks to the scores inside one
+softmax instead, where all words of all prompts compete for a token; here a token outside of a region's mask has nothing
+of its prompt.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _CROSS_ATTENTION = "attn2"
 class RegionalGuidance:
     """Guides by the main prompt as ever, while cross-attention reads the regions' prompts, too.
 
-    Pooled prompts (SDXL) are the main prompt's: they are added to the timestep's embedding, which has no places, so that
-    a region's would reach the whole image.
+    Pooled prompts (SDXL) are the main prompt's: they are added to the timestep's embedding, which has no places, so
+    that a region's would reach the whole image.
     """
 
     def __init__(self, main: Guided, regions: Sequence[Conditioning], region_map: RegionMap) -> None:
