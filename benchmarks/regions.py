@@ -28,8 +28,8 @@ from rich.table import Table
 from bakehouse.core.run_folder import Run
 from bakehouse.data import scan
 from bakehouse.data.open_image import open_image
-from bakehouse.evaluation.image_scorers import ImageScorer, scorer_for
-from bakehouse.evaluation.metrics import Floats, Interval, proportion
+from bakehouse.evaluation.image_scorers import ImageScorer, Rows, scorer_for
+from bakehouse.evaluation.metrics import Interval, proportion
 from bakehouse.generation import ImageRequest, Pipeline, Region, Regions, resolve
 from bakehouse.generation.run_weights import selected_weights
 from bakehouse.recipe import Recipe
@@ -90,7 +90,7 @@ def halves_of(pictures: Sequence[Image.Image]) -> tuple[list[Image.Image], list[
     return [left for left, _ in cuts], [right for _, right in cuts]
 
 
-def nearest_mean(embeddings: Floats, known: Sequence[Floats]) -> np.ndarray:
+def nearest_mean(embeddings: Rows, known: Sequence[Rows]) -> np.ndarray:
     """Return for embeddings [N, D] the number of the group whose mean is nearest, [N]; `known` has [M, D] of each."""
     means = np.stack([group.mean(axis=0) for group in known])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
