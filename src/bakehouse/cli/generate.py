@@ -40,7 +40,7 @@ def generate(
     draw: DrawOptions,
     words: TemplateOptions,
     prompts: PromptOptions,
-    region_options: RegionOptions,
+    regions: RegionOptions,
     sampler_options: SamplerOptions,
     weight: Weight = None,
     base: Base = None,
@@ -64,15 +64,14 @@ def generate(
     notes: tuple[str, ...] = ()
     if again is not None:
         others = {"count": count != 1, "seed": seed != -1, "weight": weight is not None}
-        groups = (options, sampler_options, draw, words, prompts, region_options)
+        groups = (options, sampler_options, draw, words, prompts, regions)
         same = repeated(again, model, prompt, groups, base=base, prediction=prediction, others=others)
         source, more, drawn = same.source, same.adapters, [DrawnPrompt(same.request, {})]
     elif model is None:
         raise UsageError("MODEL and PROMPT are missing")
     else:
         source = room.resolve(model, base=base, prediction=prediction)
-        more_fields = {**sampler_options.fields(), "regions": region_options.regions()}
-        make = partial(options.request, seed=seed, count=count, **more_fields)
+        make = partial(options.request, seed=seed, count=count, regions=regions.parse(), **sampler_options.fields())
         drawn, notes = image_requests(prompt, make, source, draw, words, prompts, out=out)
         more = extra_adapters(source, options.adapter, weight)
     with (

@@ -31,7 +31,7 @@ class RegionOptions:
         typer.Option(metavar="PERCENT", help="Soft edge of regions in percent of the shorter side. Default: 3."),
     ] = None
 
-    def regions(self) -> Regions | None:
+    def parse(self) -> Regions | None:
         """Return the regions; None without any.
 
         Raises:
