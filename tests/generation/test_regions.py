@@ -163,7 +163,7 @@ def test_masks_are_read_from_brightness_or_transparency(tmp_path):
     ("text", "said"),
     [
         ("lft: a", "'lft'; did you mean 'left'"),
-        ("middle: a", "no area of a picture is called 'middle'"),
+        ("middle: a", "no area of an image is called 'middle'"),
         ("10,0,150,100: a", "right = 150: allowed are 0 to 100"),
         ("-5,0,50,100: a", "left = -5: allowed are 0 to 100"),
         ("nan,0,50,100: a", "left = nan: allowed are 0 to 100"),
@@ -194,7 +194,7 @@ def test_what_only_the_picture_tells_is_refused_before_the_first_one(with_loras,
     Image.new("L", (64, 32), 255).save(tmp_path / "flat.png")
     Image.new("L", (64, 64), 0).save(tmp_path / "black.png")
     for text, said in (
-        (f"mask={tmp_path / 'flat.png'}: a", "flat.png is 64x32, the picture is 64x64: the shape differs"),
+        (f"mask={tmp_path / 'flat.png'}: a", "flat.png is 64x32, the image is 64x64: the shape differs"),
         (f"mask={tmp_path / 'black.png'}: a", "marks nothing"),
         (f"mask={tmp_path / 'none.png'}: a", "none.png: it does not exist"),
         ("left: a <lora:zwy:1>", "the region left: <lora:zwy> is not used.*did you mean <lora:zwx>"),

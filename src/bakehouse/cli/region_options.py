@@ -1,4 +1,4 @@
-"""Options of `generate` about regions of a picture."""
+"""Options of `generate` about regions of an image."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegionOptions:
-    """Regions of a picture; `expand_option_groups` makes an option of each field."""
+    """Regions of an image; `expand_option_groups` makes an option of each field."""
 
     region: Annotated[
         list[str] | None,
         typer.Option(
             metavar="AREA: PROMPT",
-            help="Part of the picture with a prompt of its own: left, right, top, bottom, left-third, ...; "
+            help="Part of the image with a prompt of its own: left, right, top, bottom, left-third, ...; "
             "10,0,50,100 in percent; or mask=FILE. Repeatable.",
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""The masks of regions at the size of a picture: boxes and mask files, with soft edges."""
+"""The masks of regions at the size of an image: boxes and mask files, with soft edges."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class RegionReader:
 
 
 def region_masks(regions: Regions, size: tuple[int, int]) -> tuple[Floats, ...]:
-    """Return the mask of each region, [H, W] of 0 to 1, for a picture of a width and height in pixels.
+    """Return the mask of each region, [H, W] of 0 to 1, for an image of a width and height in pixels.
 
     Raises:
-        UsageError: a mask of another shape than the picture, or a region of which nothing is left in it.
+        UsageError: a mask of another shape than the image, or a region of which nothing is left in it.
         ImageError: a mask that cannot be read.
     """
     blur = regions.edge / 100 * min(size)
@@ -69,7 +69,7 @@ def region_masks(regions: Regions, size: tuple[int, int]) -> tuple[Floats, ...]:
         hard = _of_file(region.mask, size) if region.mask is not None else _of_box(region.box, size)
         if not hard.any():
             raise UsageError(
-                f"the region {region.label} marks nothing of a picture of {size[0]}x{size[1]}",
+                f"the region {region.label} marks nothing of an image of {size[0]}x{size[1]}",
                 hint="white in a mask belongs to the region, black does not",
             )
         masks.append(blurred_mask(hard, blur).astype(np.float32) / np.float32(255))
@@ -101,9 +101,8 @@ def _of_file(mask: ImageFile, size: tuple[int, int]) -> Bytes:
     tolerance = SHAPE_TOLERANCE + 1 / min(image.size)
     if abs(image.width * size[1] / (image.height * size[0]) - 1) > tolerance:
         raise UsageError(
-            f"mask {named(mask)} is {image.width}x{image.height}, the picture is {size[0]}x{size[1]}: "
-            "the shape differs",
-            hint="paint the mask in the shape of the picture; only its size may differ",
+            f"mask {named(mask)} is {image.width}x{image.height}, the image is {size[0]}x{size[1]}: the shape differs",
+            hint="paint the mask in the shape of the image; only its size may differ",
         )
     return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BOX))
 

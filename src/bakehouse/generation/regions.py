@@ -1,4 +1,4 @@
-"""Regions of a picture, each with a prompt of its own: what a user asks for. Plain values, no torch."""
+"""Regions of an image, each with a prompt of its own: what a user asks for. Plain values, no torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOTATION = 'write "AREA: PROMPT", such as "left: a cat", "10,0,50,100: a cat" or
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in percent of the picture's width and height, from its left and its top.
+    """A rectangle in percent of the image's width and height, from its left and its top.
 
     Raises:
         Problems: an edge outside of 0 to 100, or edges in the wrong order.
@@ -38,7 +38,7 @@ class Box:
 
     def __post_init__(self) -> None:
         check(
-            f"the box {self} is no part of the picture",
+            f"the box {self} is no part of the image",
             *(
                 (math.isfinite(edge) and 0 <= edge <= 100, f"{name} = {edge:g}: allowed are 0 to 100 percent")
                 for name, edge in vars(self).items()
@@ -66,17 +66,17 @@ AREAS: Mapping[str, Box] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """A part of the picture and its prompt.
+    """A part of the image and its prompt.
 
     Raises:
-        Problems: no prompt, an unknown area, or a box outside of the picture.
+        Problems: no prompt, an unknown area, or a box outside of the image.
     """
 
     area: str | Box | None = None
     """A name in `AREAS`, a box in percent, or its text: `10,0,50,100` for left, top, right and bottom."""
     mask: ImageFile | None = None
     """In place of an area: white belongs to the region, black does not, gray does in part; of an image with
-    transparency, what is opaque. It has the picture's shape."""
+    transparency, what is opaque. It has the image's shape."""
     prompt: str
     """In the prompt language of the main prompt, without AND. Adapters that it names act in this region alone."""
 
@@ -108,7 +108,7 @@ class Region:
         """The area as a box; None for a mask.
 
         Raises:
-            Problems, UsageError: no area has this name, or the box is outside of the picture.
+            Problems, UsageError: no area has this name, or the box is outside of the image.
         """
         if self.area is None or isinstance(self.area, Box):
             return self.area
@@ -128,20 +128,20 @@ class Region:
 def _box_of(text: str) -> Box:
     if "," not in text and not text[:1].isdigit():
         hint = f"areas are {', '.join(AREAS)}, boxes such as 10,0,50,100, and masks such as mask=FILE.png"
-        raise UsageError(f"no area of a picture is called {text!r}{did_you_mean(text, AREAS)}", hint=hint)
+        raise UsageError(f"no area of an image is called {text!r}{did_you_mean(text, AREAS)}", hint=hint)
     try:
         left, top, right, bottom = (float(edge.strip().removesuffix("%")) for edge in text.split(","))
     except ValueError as e:
         raise UsageError(
             f"the area {text!r} cannot be read as a box",
-            hint="a box is four numbers, left, top, right and bottom in percent of the picture: 10,0,50,100",
+            hint="a box is four numbers, left, top, right and bottom in percent of the image: 10,0,50,100",
         ) from e
     return Box(left, top, right, bottom)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Regions:
-    """The regions of a picture. The main prompt is the base: it is everywhere, and alone where no region is.
+    """The regions of an image. The main prompt is the base: it is everywhere, and alone where no region is.
 
     Raises:
         Problems: values out of range, all of them at once.
@@ -150,10 +150,10 @@ class Regions:
     regions: tuple[Region, ...]
     """Where they overlap, they share."""
     base: float = DEFAULT_BASE
-    """0 to 1: the main prompt's weight where regions are; they have the rest. It ties the picture together; at 0
+    """0 to 1: the main prompt's weight where regions are; they have the rest. It ties the image together; at 0
     regions know nothing of it, at 1 their prompts have no effect."""
     edge: float = DEFAULT_EDGE
-    """The soft edge of regions: the standard deviation in percent of the picture's shorter side. 0: hard edges."""
+    """The soft edge of regions: the standard deviation in percent of the image's shorter side. 0: hard edges."""
 
     def __post_init__(self) -> None:
         check(
