@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
+
+from bakehouse.cli.help_panels import FROM_IMAGE, HIRES, INPAINTING, OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,8 @@ Content = Literal["fill", "original", "latent noise", "latent nothing"]
 class DrawOptions:
     """What an image is made from beside words; `expand_option_groups` makes an option of each field."""
 
+    panel: ClassVar[str] = FROM_IMAGE
+
     image: Annotated[
         Path | None,
         typer.Option(metavar="FILE|FOLDER", help="Start from this image, or from each image of a folder."),
@@ -35,45 +39,81 @@ class DrawOptions:
     ] = None
     mask: Annotated[
         Path | None,
-        typer.Option(metavar="FILE|FOLDER", help="Change only the white part of this mask (inpainting)."),
+        typer.Option(
+            metavar="FILE|FOLDER",
+            help="Change only the white part of this mask (inpainting).",
+            rich_help_panel=INPAINTING,
+        ),
     ] = None
-    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Change only the black part of the mask.")] = False
+    invert_mask: Annotated[
+        bool, typer.Option("--invert-mask", help="Change only the black part of the mask.", rich_help_panel=INPAINTING)
+    ] = False
     mask_blur: Annotated[
-        float | None, typer.Option(metavar="PIXELS", help="Soft edge of the mask. Default: 4 pixels.")
+        float | None,
+        typer.Option(metavar="PIXELS", help="Soft edge of the mask. Default: 4 pixels.", rich_help_panel=INPAINTING),
     ] = None
     masked_content: Annotated[
         Content | None,
-        typer.Option(help="What the masked part starts from. Default: original; with --extend: fill."),
+        typer.Option(
+            help="What the masked part starts from. Default: original; with --extend: fill.", rich_help_panel=INPAINTING
+        ),
     ] = None
     only_masked: Annotated[
-        bool, typer.Option("--only-masked", help="Generate the mask's surroundings alone, at --width and --height.")
+        bool,
+        typer.Option(
+            "--only-masked",
+            help="Generate the mask's surroundings alone, at --width and --height.",
+            rich_help_panel=INPAINTING,
+        ),
     ] = False
     padding: Annotated[
-        int | None, typer.Option(metavar="PIXELS", help="Surroundings of the mask for --only-masked. Default: 32.")
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Surroundings of the mask for --only-masked. Default: 32.",
+            rich_help_panel=INPAINTING,
+        ),
     ] = None
     extend: Annotated[
         str | None,
         typer.Option(
-            metavar="SIDE=PIXELS,...", help="Continue the image beyond its edges (outpainting), e.g. down=64,left=32."
+            metavar="SIDE=PIXELS,...",
+            help="Continue the image beyond its edges (outpainting), e.g. down=64,left=32.",
+            rich_help_panel=INPAINTING,
         ),
     ] = None
     hires: Annotated[
-        float | None, typer.Option(metavar="TIMES", help="Enlarge the image and denoise it again (hires fix), e.g. 2.")
+        float | None,
+        typer.Option(
+            metavar="TIMES", help="Enlarge the image and denoise it again (hires fix), e.g. 2.", rich_help_panel=HIRES
+        ),
     ] = None
     upscaler: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="Upscaler for --hires: latent, lanczos or a network. Default: latent."),
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Upscaler for --hires: latent, lanczos or a network. Default: latent.",
+            rich_help_panel=HIRES,
+        ),
     ] = None
     hires_steps: Annotated[
-        int | None, typer.Option(help="Denoising steps of the second pass. Default: as many as of the first.")
+        int | None,
+        typer.Option(
+            help="Denoising steps of the second pass. Default: as many as of the first.", rich_help_panel=HIRES
+        ),
     ] = None
     hires_strength: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="How much the second pass changes, 0 to 1. Default: 0.7.")
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="How much the second pass changes, 0 to 1. Default: 0.7.", rich_help_panel=HIRES
+        ),
     ] = None
     preview: Annotated[
         int,
         typer.Option(
-            metavar="STEPS", help="Write a rough preview image every few steps, removed at the end. 0: never."
+            metavar="STEPS",
+            help="Write a rough preview image every few steps, removed at the end. 0: never.",
+            rich_help_panel=OUTPUT,
         ),
     ] = 0
 

@@ -9,6 +9,7 @@ import typer
 from bakehouse.cli.draw_options import DrawOptions
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, OptionalModel, Prediction, Seed, Weight
+from bakehouse.cli.help_panels import IMAGE, OUTPUT
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.sampler_options import SamplerOptions
@@ -22,7 +23,11 @@ Prompt = Annotated[
 ]
 Again = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Generate an image again, with all settings of its infotext. Needs no MODEL."),
+    typer.Option(
+        metavar="FILE",
+        help="Generate an image again, with all settings of its infotext. Needs no MODEL.",
+        rich_help_panel=IMAGE,
+    ),
 ]
 
 
@@ -32,9 +37,11 @@ def generate(
     prompt: Prompt = None,
     *,
     again: Again = None,
-    count: Annotated[int, typer.Option("-n", "--count", help="Number of images.")] = 1,
+    count: Annotated[int, typer.Option("-n", "--count", help="Number of images.", rich_help_panel=IMAGE)] = 1,
     seed: Seed = -1,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.")] = Path("pictures"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT)
+    ] = Path("pictures"),
     options: GenerationOptions,
     draw: DrawOptions,
     words: TemplateOptions,

@@ -7,13 +7,16 @@ import typer
 
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed
+from bakehouse.cli.help_panels import AXES, OUTPUT, PROMPT
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.render.safe_printing import echo
 from bakehouse.cli.sampler_options import SamplerOptions
 
 Axis = typer.Option(
-    metavar="AXIS[=VALUES]", help="Setting to vary, e.g. epoch, weight=0.4,0.8, seed=1-4, steps, guidance or sampler."
+    metavar="AXIS[=VALUES]",
+    help="Setting to vary, e.g. epoch, weight=0.4,0.8, seed=1-4, steps, guidance or sampler.",
+    rich_help_panel=AXES,
 )
 
 
@@ -24,11 +27,13 @@ def grid(
     x: Annotated[str, Axis] = "epoch",
     y: Annotated[str | None, Axis] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="WORDS", help="Text prompt. Default: the run's subject.")
+        str | None,
+        typer.Option(metavar="WORDS", help="Text prompt. Default: the run's subject.", rich_help_panel=PROMPT),
     ] = None,
     seed: Seed = 1,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Output folder. Default: grids/NAME.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Output folder. Default: grids/NAME.", rich_help_panel=OUTPUT),
     ] = None,
     options: GenerationOptions,
     prompts: PromptOptions,
