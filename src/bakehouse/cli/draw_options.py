@@ -1,4 +1,4 @@
-"""Options of `generate` about images, masks and second passes."""
+"""Options of `generate` and `grid` about images, masks and second passes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from bakehouse.cli.help_panels import FROM_IMAGE, HIRES, INPAINTING, OUTPUT
+from bakehouse.cli.help_panels import FROM_IMAGE, HIRES, INPAINTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,14 +108,6 @@ class DrawOptions:
             metavar="SHARE", help="How much the second pass changes, 0 to 1. Default: 0.7.", rich_help_panel=HIRES
         ),
     ] = None
-    preview: Annotated[
-        int,
-        typer.Option(
-            metavar="STEPS",
-            help="Write a rough preview image every few steps, removed at the end. 0: never.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = 0
 
     def requests(
         self, request: Callable[..., ImageRequest], prompt: str | None, out: Path

@@ -31,6 +31,16 @@ Again = Annotated[
 ]
 
 
+Preview = Annotated[
+    int,
+    typer.Option(
+        metavar="STEPS",
+        help="Write a rough preview image every few steps, removed at the end. 0: never.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
 @expand_option_groups
 def generate(
     model: OptionalModel = None,
@@ -50,6 +60,7 @@ def generate(
     weight: Weight = None,
     base: Base = None,
     prediction: Prediction = None,
+    preview: Preview = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,6 +101,6 @@ def generate(
         for note in notes:
             on_event(Warned(message=note))
         images = pipeline.generate(
-            [one.request for one in drawn], batch=options.batch, preview_every=draw.preview, on_event=on_event
+            [one.request for one in drawn], batch=options.batch, preview_every=preview, on_event=on_event
         )
         save_images(recorded(images, drawn), out, json=json)

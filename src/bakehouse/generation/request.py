@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
@@ -108,15 +108,6 @@ class ImageRequest(SamplerRequest):
         problems = [message for valid, message in checks if not valid] + list(self.sampler_problems())
         if problems:
             raise Problems("this image cannot be generated:", problems)
-
-    @property
-    def from_words_alone(self) -> bool:
-        """Whether there is no image, mask or second pass."""
-        return self.image is None and self.inpaint is None and self.hires is None
-
-    def words(self) -> dict[str, Any]:
-        """Return the fields of a request from words alone, as JSON can hold them."""
-        return {name: value for name, value in vars(self).items() if name not in ("image", "inpaint", "hires")}
 
     def seeded(self) -> ImageRequest:
         """Return the same request with random seeds in place of -1."""
