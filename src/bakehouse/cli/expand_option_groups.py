@@ -53,4 +53,4 @@ def _in_panel(hint: Any, panel: str | None) -> Any:
     for option in options:
         if getattr(option, "rich_help_panel", None) is None:
             option.rich_help_panel = panel
-    return typing.Annotated[(kind, *options)] if options else hint  # type: ignore[return-value]
+    return typing.Annotated[(kind, *options)] if options else hint

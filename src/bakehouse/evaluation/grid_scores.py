@@ -12,6 +12,7 @@ from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import result_of
+from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import Run
 from bakehouse.data.open_image import open_image
 from bakehouse.data.weighted_prompt import WeightedText
@@ -21,7 +22,7 @@ from bakehouse.evaluation.evaluation_inputs import pipeline
 from bakehouse.evaluation.image_cache import (
     AdapterVariant,
     GenerationSettings,
-    PipelineImageGenerator,
+    ImageGenerator,
     center_square,
 )
 from bakehouse.evaluation.image_checks import ImageChecks
@@ -34,17 +35,31 @@ from bakehouse.generation.request import ImageRequest
 from bakehouse.recipe.recipe import ConceptSpec, Recipe
 
 
-class _CachedImages(PipelineImageGenerator):
-    """The images of an evaluation that was made before. None is made again, and no base is loaded."""
+@dataclass(frozen=True)
+class CachedImages:
+    """The images of an evaluation that was made before. None is made again, so no base is loaded."""
+
+    made_by: ImageGenerator
+
+    def key(self, variant: AdapterVariant) -> str:
+        """Return the key of what made them."""
+        return self.made_by.key(variant)
 
     def generate(
         self, variant: AdapterVariant, prompts: Sequence[EvalPrompt], settings: GenerationSettings
     ) -> Iterator[Image.Image]:
+        """Refuse.
+
+        Raises:
+            BakehouseError: always; an image is missing.
+        """
         raise BakehouseError(
-            f"{len(prompts)} images of the evaluation are not in its cache any more", hint="evaluate the run again"
+            f"{counted(len(prompts), 'image')} of the run's evaluation are not in its cache any more",
+            hint="evaluate the run again, or pass --no-scores",
         )
 
     def denoising_errors(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Floats | None:
+        """Return None: grids are scored without the base."""
         return None
 
 
@@ -72,10 +87,17 @@ class GridScorer:
         return [_caption(float(a), float(b)) for a, b in zip(subject, follows, strict=True)]
 
 
-def scores_of_run(run: Run, scorer: ImageScorer | None = None) -> GridScorer | None:
+def scores_of_run(
+    run: Run, scorer: ImageScorer | None = None, generator: ImageGenerator | None = None
+) -> GridScorer | None:
     """Return what scores the images of a grid of this run; None if it was not evaluated, or is a slider.
 
     No model is loaded but the scorer's.
+
+    Args:
+        run: the run of the grid's model.
+        scorer: in place of the default for the base.
+        generator: what made the evaluation's images, in place of a pipeline on the recipe's base.
 
     Raises:
         BakehouseError: the evaluation's images, or the images that the run was trained on, are gone.
@@ -85,8 +107,7 @@ def scores_of_run(run: Run, scorer: ImageScorer | None = None) -> GridScorer | N
         return None
     report = Report.load(run)
     concept = next((i for i, c in enumerate(recipe.concepts) if c.folder == report.concept.folder), 0)
-    base = pipeline(recipe, run, "auto")
-    images = _CachedImages(base.source)
+    images = CachedImages(generator or pipeline(recipe, run, "auto"))
     evaluation = EvaluationRun.make(run, recipe, report.spec, {}, concept, scorer, images, "auto")
     evaluation.cache.settings = report.settings
     return GridScorer(evaluation, result_of(evaluation.score_baseline(report.prompts)))

@@ -63,7 +63,7 @@ def _from_json(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint):
         known = typing.get_type_hints(hint)
         if unknown := value.keys() - known.keys():
-            raise TypeError(f"{hint.__name__} has no {', '.join(sorted(unknown))}")
+            raise TypeError(f"{hint} has no {', '.join(sorted(unknown))}")
         return hint(**{name: _from_json(known[name], item) for name, item in value.items()})  # type: ignore[operator]
     if typing.get_origin(hint) is tuple:
         item_hint, *_ = typing.get_args(hint)

@@ -228,7 +228,7 @@ def parse_axis(text: str, source: ModelSource, request: ImageRequest) -> Axis:
         return make_axis(name, None, source, request)
     kind = _find_kind(name)
     try:
-        values = split_values(written.strip(), ranged=kind and kind.ranged)
+        values = split_values(written.strip(), ranged=None if kind is None else kind.ranged)
     except UsageError as e:
         raise UsageError(f"axis {name.strip()}: {e.message}", hint=e.hint) from e
     return make_axis(name, values, source, request)

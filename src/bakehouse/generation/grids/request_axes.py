@@ -116,6 +116,7 @@ def _part_field(part: str, field: str, name: str) -> Any:
 
     def apply(cell: GridCell, value: Any, _: tuple[Any, ...]) -> GridCell:
         before = getattr(cell.request, part)
+        after: Any
         if field == creator and before is None:
             after = None if value is None else made(**{field: value})
         elif field == creator and value is None and part != "inpaint":
