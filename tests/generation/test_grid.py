@@ -302,8 +302,13 @@ def test_a_grid_from_an_image(asked: ImageRequest, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "green").save(tmp_path / "a.png")
     _, events = finished(make_grid("crumb", images, "strength=0,0.5", one, tmp_path / "grid"))
     assert counts(events) == (2, 2), "cells belong to what the file holds"
+    (tmp_path / "a.png").rename(tmp_path / "c.png")
+    images = images.replace("a.png", "c.png")
+    moved = replace(one, image=FromImage(image=str(tmp_path / "c.png")))
+    _, events = finished(make_grid("crumb", images, "strength=0,0.5", moved, tmp_path / "grid"))
+    assert counts(events) == (0, 4), "whatever its name is"
     recipe = read_recipe(grid.path)
-    assert recipe.request == replace(one, variation_seed=1)
+    assert recipe.request == replace(moved, variation_seed=1)
 
 
 def test_triggers_are_an_axis(trained: Run, asked: ImageRequest, tmp_path: Path) -> None:

@@ -173,6 +173,8 @@ def test_labels_name_files_by_their_names_alone(lora: Path) -> None:
         ("sede=1", r"axis 'sede': unknown; did you mean 'seed'\?\n.*allowed are epoch"),
         ("seed=1.5", r"axis seed: '1\.5' is not a whole number"),
         ("weight=much", r"axis weight: 'much' is not a number"),
+        ("weight=nan", r"axis weight: 'nan': must be finite"),
+        ("seed=1,-1", r"axis seed: -1: a random seed could not be made again"),
         ("prompt", r"axis prompt needs values"),
         ("schedule=karas", r"axis schedule: .*karas"),
         ("emphasis=loud", r"axis emphasis: 'loud': unknown\n.*allowed are original"),

@@ -13,6 +13,8 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from typer.models import OptionInfo
+
 
 def expand_option_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command for typer, with the fields of each dataclass parameter as options of their own."""
@@ -51,6 +53,6 @@ def _in_panel(hint: Any, panel: str | None) -> Any:
     kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
     options = [copy.copy(extra) for extra in extras]
     for option in options:
-        if getattr(option, "rich_help_panel", None) is None:
+        if isinstance(option, OptionInfo) and option.rich_help_panel is None:
             option.rich_help_panel = panel
     return typing.Annotated[(kind, *options)] if options else hint

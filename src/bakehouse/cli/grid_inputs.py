@@ -98,8 +98,8 @@ def inputs_of_file(path: Path) -> GridInputs:
 
 
 def list_axes() -> None:
-    """Print the axes: their names, and A1111's."""
+    """Print the axes: their names, those on labels (A1111's, where it has them), and their values."""
     from bakehouse.generation import AXES
 
-    width = max(map(len, AXES))
-    echo(*(f"{name:{width}}  {kind.label}" for name, kind in AXES.items()), sep="\n")
+    names, labels = (max(map(len, words)) for words in (AXES, [kind.label for kind in AXES.values()]))
+    echo(*(f"{name:{names}}  {kind.label:{labels}}  {kind.takes}" for name, kind in AXES.items()), sep="\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.generation.adapter_options import parse_adapters
-from bakehouse.generation.grids.axis_kind import Apply, AxisKind, always
+from bakehouse.generation.grids.axis_kind import Apply, AxisKind, Defaults, always, no_default
 from bakehouse.generation.grids.cells import Adapters, GridCell
 from bakehouse.generation.grids.request_axes import NONE, number, request_axes
 from bakehouse.generation.grids.values import as_text, join_values, split_values
@@ -135,26 +135,34 @@ def _all_weights(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
 
 
 def _strength(name: str, label: str, apply: Apply, *values: float) -> AxisKind:
-    return AxisKind(name, label, number(float), apply, always(*values), ranged="decimal", sets=frozenset({name}))
+    sets = frozenset({name})
+    return AxisKind(name, label, number(float), apply, always(*values), ranged="decimal", sets=sets, takes="numbers")
 
 
-_WEIGHTS, _LORA, _PROMPT = frozenset({"weights"}), frozenset({"lora"}), frozenset({"prompt"})
+def _model(name: str, label: str, defaults: Defaults, takes: str) -> AxisKind:
+    return AxisKind(name, label, _weights, _apply_weights, defaults, True, None, _WEIGHTS, takes, files=True)
+
+
+_WEIGHTS, _LORA = frozenset({"weights"}), frozenset({"lora"})
+_PROMPT, _TRIGGER = frozenset({"prompt"}), frozenset({"trigger"})
 
 AXES: dict[str, AxisKind] = {
     row.name: row
     for row in (
         # The values of all axes are applied in this order: a template after the seed, which decides what it leaves
         # open, and the search for words last of all.
-        AxisKind("epoch", "Epoch", _epoch, _apply_weights, _all_epochs, ranged="whole", sets=_WEIGHTS),
-        AxisKind("checkpoint", "Checkpoint", _weights, _apply_weights, _all_weights, True, sets=_WEIGHTS, files=True),
-        AxisKind("adapter", "Adapter", _weights, _apply_weights, _all_weights, True, sets=_WEIGHTS, files=True),
-        AxisKind("model", "Checkpoint name", _weights, _apply_weights, bare=True, sets=_WEIGHTS, files=True),
+        AxisKind(
+            "epoch", "Epoch", _epoch, _apply_weights, _all_epochs, False, "whole", _WEIGHTS, "whole numbers, or last"
+        ),
+        _model("checkpoint", "Checkpoint", _all_weights, "names of the run's weights, or files"),
+        _model("adapter", "Adapter", _all_weights, "files of adapters"),
+        _model("model", "Checkpoint name", no_default, "models, as MODEL"),
         _strength("weight", "Weight", _apply_strength, 0.4, 0.6, 0.8, 1.0),
-        AxisKind("lora", "LoRA", _lora, _apply_lora, sets=_LORA, files=True),
+        AxisKind("lora", "LoRA", _lora, _apply_lora, sets=_LORA, takes="FILE, FILE:WEIGHT, or none", files=True),
         _strength("lora_weight", "LoRA weight", _apply_lora_strength, 0.0, 0.4, 0.8, 1.0),
         *request_axes(),
-        AxisKind("template", "Template", _template, _apply_template, sets=_PROMPT),
-        AxisKind("trigger", "Trigger", _trigger, _apply_trigger, _all_triggers, sets=frozenset({"trigger"})),
+        AxisKind("template", "Template", _template, _apply_template, sets=_PROMPT, takes="NAME, NAME:3 or FILE"),
+        AxisKind("trigger", "Trigger", _trigger, _apply_trigger, _all_triggers, sets=_TRIGGER, takes="words, or none"),
         AxisKind("replace", "Prompt S/R", lambda text, source: text, _apply_replacement, bare=True),
     )
 }

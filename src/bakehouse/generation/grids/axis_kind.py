@@ -46,6 +46,8 @@ class AxisKind:
     """Which numbers `1-5` means; None: it is text."""
     sets: frozenset[str] = frozenset()
     """What the axis decides. Two axes of one grid may not decide the same."""
+    takes: str = "words"
+    """Which values it has, for a list of axes."""
     files: bool = False
     """Whether values are files, of which labels have the name alone."""
 

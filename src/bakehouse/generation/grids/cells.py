@@ -84,6 +84,9 @@ class CellPlacer:
             model = self._model_key(source), self._adapter_keys(source, added), self._precision
             named = self._named_files(cell.request, source, added)
             images = [self._once(path, sha256_file) for path in source_files(cell.request)]
+            for part, file in (("image", "image"), ("inpaint", "mask")):
+                if fields[part]:
+                    fields[part][file] = ""  # what it holds decides, not its name
             key = key_of("cell 2", *model, fields, named, images)
         except UsageError:
             raise

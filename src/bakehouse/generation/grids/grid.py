@@ -99,6 +99,13 @@ class _Opening:
         with Pipeline.open(replace(self.source, adapters=()), **options) as pipeline:
             yield pipeline
 
+    def _given_base(self) -> str:
+        """Return the base of an adapter; empty if MODEL is a run, which knows its own."""
+        source = self.source
+        if not source.adapters or (source.run is not None and resolve(source.ref).base == source.base):
+            return ""
+        return source.base
+
     def recipe(self, axes: tuple[Axis, Axis, Axis], request: ImageRequest) -> GridRecipe:
         x, y, z = map(str, axes)
         folders = {name: str(path) for name, path in vars(self.files).items() if path is not None}
@@ -108,8 +115,8 @@ class _Opening:
             y=y,
             z=z,
             request=request,
-            base=self.source.base if self.source.adapters else "",
-            prediction=self.source.prediction or "" if self.source.run is None else "",
+            base=self._given_base(),
+            prediction=self.source.prediction or "",
             adapters=tuple((str(path), strength) for path, strength in self.added),
             precision=_PRECISIONS.get(self.precision, self.precision),
             folders=folders,
@@ -181,12 +188,16 @@ def make_grid(
         yield Warned(message=f"{_name_of(cell, planes, axes)}: {cell.failure}")
     failures: dict[Path | None, str] = {}
     heard: list[Event] = []
+    said: set[str] = set()
     if missing:
         with opened.opened() as pipeline:
             for cell, failure in draw_cells(pipeline, missing, batch, heard.append):
                 done += 1
                 yield Progress(what="images", done=done, total=total)
-                yield from (event for event in heard if isinstance(event, Warned))
+                for event in heard:
+                    if isinstance(event, Warned) and event.message not in said:
+                        said.add(event.message)
+                        yield event
                 heard.clear()
                 if failure:
                     failures[cell.path] = failure

@@ -7,6 +7,7 @@ an axis without a line here. The tables below only give A1111's names and the va
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -31,7 +32,8 @@ NONE = "none"
 _LABELS = {
     "steps": "Steps", "guidance": "CFG Scale", "guidance_rescale": "CFG Rescale", "schedule": "Schedule type",
     "variation_seed": "Var. seed", "variation_strength": "Var. strength", "strength": "Denoising", "rng": "RNG source",
-    "upscaler": "Hires upscaler", "ensd": "ENSD", "hires": "Hires upscale", "hires_strength": "Hires denoising",
+    "upscaler": "Hires upscaler", "negative": "Negative prompt",
+    "ensd": "ENSD", "hires": "Hires upscale", "hires_strength": "Hires denoising",
 }  # fmt: skip
 """A1111's names where they are not the field's own."""
 _FILES = ("image", "mask")
@@ -79,7 +81,9 @@ def request_axes() -> Iterator[AxisKind]:
         elif (parse := _parser(name, hints[name])) is not None:
             yield _kind(name, hints[name], parse, _field(name), frozenset({name}))
         if name == "height":
-            yield AxisKind("size", "Size", _size, _apply_size, sets=frozenset({"width", "height"}))
+            yield AxisKind(
+                "size", "Size", _size, _apply_size, sets=frozenset({"width", "height"}), takes="WIDTHxHEIGHT"
+            )
 
 
 def _part_axes(part: str) -> Iterator[AxisKind]:
@@ -100,7 +104,20 @@ def _kind(name: str, hint: Any, parse: Parse, apply: Any, sets: frozenset[str]) 
     ranged: Literal["whole", "decimal"] | None = "whole" if plain is int else "decimal" if plain is float else None
     choices = ("no", "yes") if plain is bool else typing.get_args(plain) if _is_choice(plain) else ()
     default = _DEFAULTS.get(name, always(*choices) if choices else no_default)
-    return AxisKind(name, label, parse, apply, default, name in _BARE, ranged, sets, files=name in _FILES)
+    return AxisKind(name, label, parse, apply, default, name in _BARE, ranged, sets, _takes(hint), name in _FILES)
+
+
+def _takes(hint: Any) -> str:
+    """Return the values of a type in words."""
+    plain, optional = _without_none(hint)
+    named = {int: "whole numbers", float: "numbers", bool: "yes, no", str: "words", Extend: "SIDE=PIXELS,..."}
+    if _is_choice(plain):
+        values = ", ".join(typing.get_args(plain))
+    elif plain == tuple[int, int]:
+        values = "WIDTHxHEIGHT"
+    else:
+        values = named.get(plain, "files")
+    return f"{values}, or {NONE}" if optional else values
 
 
 def _field(field: str) -> Any:
@@ -146,6 +163,8 @@ def _parser(name: str, hint: Any) -> Parse | None:
 def _reader(name: str, plain: Any) -> Parse | None:
     if name == "sampler":
         return _sampler
+    if name in ("seed", "variation_seed"):
+        return _seed
     if name == "schedule":
         return _schedule
     if plain in (int, float):
@@ -183,11 +202,21 @@ def number(kind: type[int] | type[float]) -> Parse:
 
     def parse(text: str, _: ModelSource) -> int | float:
         try:
-            return kind(text)
+            value = kind(text)
         except ValueError as e:
             raise UsageError(f"{text!r} is not {'a whole number' if kind is int else 'a number'}") from e
+        if not math.isfinite(value):
+            raise UsageError(f"{text!r}: must be finite")
+        return value
 
     return parse
+
+
+def _seed(text: str, source: ModelSource) -> int | float:
+    seed = number(int)(text, source)
+    if seed < 0:
+        raise UsageError(f"{text}: a random seed could not be made again", hint="give seeds of 0 or more")
+    return seed
 
 
 def _switch(text: str, _: ModelSource) -> bool:
