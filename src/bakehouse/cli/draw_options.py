@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest
     from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
     from bakehouse.generation.image_sources import ImageSource
+
+_inpainting = partial(typer.Option, rich_help_panel=INPAINTING)
+_hires = partial(typer.Option, rich_help_panel=HIRES)
 
 Content = Literal["fill", "original", "latent noise", "latent nothing"]
 
@@ -39,74 +43,40 @@ class DrawOptions:
     ] = None
     mask: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE|FOLDER",
-            help="Change only the white part of this mask (inpainting).",
-            rich_help_panel=INPAINTING,
-        ),
+        _inpainting(metavar="FILE|FOLDER", help="Change only the white part of this mask (inpainting)."),
     ] = None
-    invert_mask: Annotated[
-        bool, typer.Option("--invert-mask", help="Change only the black part of the mask.", rich_help_panel=INPAINTING)
-    ] = False
+    invert_mask: Annotated[bool, _inpainting("--invert-mask", help="Change only the black part of the mask.")] = False
     mask_blur: Annotated[
-        float | None,
-        typer.Option(metavar="PIXELS", help="Soft edge of the mask. Default: 4 pixels.", rich_help_panel=INPAINTING),
+        float | None, _inpainting(metavar="PIXELS", help="Soft edge of the mask. Default: 4 pixels.")
     ] = None
     masked_content: Annotated[
         Content | None,
-        typer.Option(
-            help="What the masked part starts from. Default: original; with --extend: fill.", rich_help_panel=INPAINTING
-        ),
+        _inpainting(help="What the masked part starts from. Default: original; with --extend: fill."),
     ] = None
     only_masked: Annotated[
-        bool,
-        typer.Option(
-            "--only-masked",
-            help="Generate the mask's surroundings alone, at --width and --height.",
-            rich_help_panel=INPAINTING,
-        ),
+        bool, _inpainting("--only-masked", help="Generate the mask's surroundings alone, at --width and --height.")
     ] = False
     padding: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS",
-            help="Surroundings of the mask for --only-masked. Default: 32.",
-            rich_help_panel=INPAINTING,
-        ),
+        int | None, _inpainting(metavar="PIXELS", help="Surroundings of the mask for --only-masked. Default: 32.")
     ] = None
     extend: Annotated[
         str | None,
-        typer.Option(
-            metavar="SIDE=PIXELS,...",
-            help="Continue the image beyond its edges (outpainting), e.g. down=64,left=32.",
-            rich_help_panel=INPAINTING,
+        _inpainting(
+            metavar="SIDE=PIXELS,...", help="Continue the image beyond its edges (outpainting), e.g. down=64,left=32."
         ),
     ] = None
     hires: Annotated[
-        float | None,
-        typer.Option(
-            metavar="TIMES", help="Enlarge the image and denoise it again (hires fix), e.g. 2.", rich_help_panel=HIRES
-        ),
+        float | None, _hires(metavar="TIMES", help="Enlarge the image and denoise it again (hires fix), e.g. 2.")
     ] = None
     upscaler: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="Upscaler for --hires: latent, lanczos or a network. Default: latent.",
-            rich_help_panel=HIRES,
-        ),
+        _hires(metavar="NAME|FILE", help="Upscaler for --hires: latent, lanczos or a network. Default: latent."),
     ] = None
     hires_steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Denoising steps of the second pass. Default: as many as of the first.", rich_help_panel=HIRES
-        ),
+        int | None, _hires(help="Denoising steps of the second pass. Default: as many as of the first.")
     ] = None
     hires_strength: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE", help="How much the second pass changes, 0 to 1. Default: 0.7.", rich_help_panel=HIRES
-        ),
+        float | None, _hires(metavar="SHARE", help="How much the second pass changes, 0 to 1. Default: 0.7.")
     ] = None
 
     def requests(

@@ -166,7 +166,7 @@
     const box = event.target.closest(".stage") ?? (event.ctrlKey || event.metaKey ? event.target.closest(".view") : null);
     if (!box) return;
     event.preventDefault();
-    zoomAt(box.getBoundingClientRect(), event, Math.exp(-event.deltaY / (event.ctrlKey ? 100 : 400)));
+    zoomAt(box.getBoundingClientRect(), event, Math.exp(-event.deltaY / 300));
   }, { passive: false });
 
   // Dragging moves the part that is shown; in a comparison the divider moves where it is held.

@@ -212,8 +212,8 @@ def number(kind: type[int] | type[float]) -> Parse:
     return parse
 
 
-def _seed(text: str, source: ModelSource) -> int | float:
-    seed = number(int)(text, source)
+def _seed(text: str, source: ModelSource) -> int:
+    seed: int = number(int)(text, source)
     if seed < 0:
         raise UsageError(f"{text}: a random seed could not be made again", hint="give seeds of 0 or more")
     return seed
