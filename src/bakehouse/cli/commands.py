@@ -44,10 +44,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (demo, evaluate, prompt, templates):
-    app.command()(command)
-for command in (plan, train, generate, grid):
-    app.command(cls=PanelCommand)(command)
+_LONG = (plan, train, generate, grid)
+"""Commands whose help lists its options in groups."""
+for command in (demo, plan, train, evaluate, generate, prompt, templates, grid):
+    app.command(cls=PanelCommand if command in _LONG else None)(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)
 app.add_typer(captions, name="captions")

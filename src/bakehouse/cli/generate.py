@@ -29,8 +29,8 @@ Again = Annotated[
         rich_help_panel=IMAGE,
     ),
 ]
-
-
+Count = Annotated[int, typer.Option("-n", "--count", help="Number of images.", rich_help_panel=IMAGE)]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT)]
 Preview = Annotated[
     int,
     typer.Option(
@@ -47,11 +47,9 @@ def generate(
     prompt: Prompt = None,
     *,
     again: Again = None,
-    count: Annotated[int, typer.Option("-n", "--count", help="Number of images.", rich_help_panel=IMAGE)] = 1,
+    count: Count = 1,
     seed: Seed = -1,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT)
-    ] = Path("pictures"),
+    out: Out = Path("pictures"),
     options: GenerationOptions,
     draw: DrawOptions,
     words: TemplateOptions,

@@ -228,6 +228,10 @@
   });
   window.addEventListener("hashchange", fromAddress);
 
+  // At first the columns share the window's width, as far as images of that size can be seen.
+  const columns = 1 + Math.max(...[...cells.keys()].map((at) => point(at)[0]));
+  sizeInput.value = clamp((window.innerWidth - 210) / columns - 4, 96, 320);
+  root.style.setProperty("--cell", `${sizeInput.value}px`);
   cells.get(first).tabIndex = 0;
   show(1, 0, 0);
   fromAddress();
