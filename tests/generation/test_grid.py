@@ -171,6 +171,20 @@ def test_a_grid_is_made_again_from_its_png(lora: Path, asked: ImageRequest, tmp_
     assert (info.get("Z Type"), info.get("Z Values")) == ("Steps", "1, 2")
 
 
+def test_a_grid_made_again_has_the_weights_of_its_time(
+    trained: Run, asked: ImageRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = finished(make_grid(trained.folder, "seed=1", None, asked, tmp_path))
+    recipe = read_recipe(first.path)
+    assert recipe.base == "", "a run knows its base"
+    early = trained.weights / "zwx-000001.safetensors"
+    monkeypatch.setattr("bakehouse.generation.model_source.selected_weights", lambda run: (early, 0.5))
+    assert resolve(trained.folder).adapters == ((early, 0.5),)
+    assert recipe.source().adapters == ((trained.weights / "zwx.safetensors", 1.0),)
+    with pytest.raises(UsageError, match=r"gone\.safetensors, which the grid was made with"):
+        replace(recipe, weights=(("gone.safetensors", 1.0),)).source()
+
+
 def test_scores_stand_under_the_images(asked: ImageRequest, tmp_path: Path) -> None:
     heard: list[tuple[str, int]] = []
     plain, _ = finished(make_grid("crumb", "seed=1,2", None, asked, tmp_path))

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 CELLS = "cells"
 """The folder of a grid's images, each named by the hash of all that decides it."""
 MAX_CELLS = 2_000
-
 """Beyond this the sheet cannot be read, and the values are probably a mistake."""
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
@@ -102,11 +101,11 @@ class _Opening:
     def _given_base(self) -> str:
         """Return the base of an adapter; empty if MODEL is a run, which knows its own."""
         source = self.source
-        if not source.adapters or (source.run is not None and resolve(source.ref).base == source.base):
-            return ""
-        return source.base
+        of_run = source.run is not None and source.ref != "" and resolve(source.ref).base == source.base
+        return source.base if source.adapters and not of_run else ""
 
     def recipe(self, axes: tuple[Axis, Axis, Axis], request: ImageRequest) -> GridRecipe:
+        """Return what the grid is made of, as text."""
         x, y, z = map(str, axes)
         folders = {name: str(path) for name, path in vars(self.files).items() if path is not None}
         return GridRecipe(
@@ -117,6 +116,7 @@ class _Opening:
             request=request,
             base=self._given_base(),
             prediction=self.source.prediction or "",
+            weights=tuple((str(path), strength) for path, strength in self.source.adapters),
             adapters=tuple((str(path), strength) for path, strength in self.added),
             precision=_PRECISIONS.get(self.precision, self.precision),
             folders=folders,

@@ -33,6 +33,8 @@ class GridRecipe:
     """The base of a model that is an adapter's file."""
     prediction: str = ""
     """The prediction type, where it was given."""
+    weights: tuple[tuple[str, float], ...] = ()
+    """The model's own adapters, files and strengths: of a run those that were selected at the time."""
     adapters: tuple[tuple[str, float], ...] = ()
     """Added adapters: files and strengths."""
     precision: str = "auto"
@@ -45,7 +47,14 @@ class GridRecipe:
         Raises:
             UsageError: it is not there any more.
         """
-        return resolve(self.model, base=self.base or None, prediction=self.prediction or None)  # type: ignore[arg-type]
+        found = resolve(self.model, base=self.base or None, prediction=self.prediction or None)  # type: ignore[arg-type]
+        own = tuple((Path(path), strength) for path, strength in self.weights)
+        if gone := [str(path) for path, _ in own if not path.exists()]:
+            raise UsageError(
+                f"{', '.join(gone)}, which the grid was made with, is not there any more",
+                hint="put it back, or make the grid anew from its model",
+            )
+        return dataclasses.replace(found, adapters=own)
 
     def opening(self) -> dict[str, Any]:
         """Return the rest of what `make_grid` needs to open the model."""
@@ -74,7 +83,10 @@ def read_recipe(path: Path | str) -> GridRecipe:
     try:
         value = parse_json(text)
         value.pop("version")
-        adapters = tuple((str(file), float(strength)) for file, strength in value.pop("adapters", ()))
-        return GridRecipe(**{**value, "request": request_from_json(value["request"]), "adapters": adapters})
+        files = {
+            name: tuple((str(file), float(strength)) for file, strength in value.pop(name))
+            for name in ("weights", "adapters")
+        }
+        return GridRecipe(**{**value, **files, "request": request_from_json(value["request"])})
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BakehouseError(f"{path}: its grid recipe cannot be read: {e!r}") from e
