@@ -144,7 +144,7 @@ def _model(name: str, label: str, defaults: Defaults, takes: str) -> AxisKind:
 
 
 _WEIGHTS, _LORA = frozenset({"weights"}), frozenset({"lora"})
-_PROMPT, _TRIGGER = frozenset({"prompt"}), frozenset({"trigger"})
+_TEMPLATE, _TRIGGER = frozenset({"template"}), frozenset({"trigger"})
 
 AXES: dict[str, AxisKind] = {
     row.name: row
@@ -161,7 +161,7 @@ AXES: dict[str, AxisKind] = {
         AxisKind("lora", "LoRA", _lora, _apply_lora, sets=_LORA, takes="FILE, FILE:WEIGHT, or none", files=True),
         _strength("lora_weight", "LoRA weight", _apply_lora_strength, 0.0, 0.4, 0.8, 1.0),
         *request_axes(),
-        AxisKind("template", "Template", _template, _apply_template, sets=_PROMPT, takes="NAME, NAME:3 or FILE"),
+        AxisKind("template", "Template", _template, _apply_template, sets=_TEMPLATE, takes="NAME, NAME:3 or FILE"),
         AxisKind("trigger", "Trigger", _trigger, _apply_trigger, _all_triggers, sets=_TRIGGER, takes="words, or none"),
         AxisKind("replace", "Prompt S/R", lambda text, source: text, _apply_replacement, bare=True),
     )
