@@ -77,6 +77,13 @@ def test_the_python_of_the_page_about_regions_runs(workdir):
     assert (workdir / "two.png").is_file()
 
 
+def test_the_python_of_the_page_about_grids_runs(workdir):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "grids.md").read_text("utf-8"), re.DOTALL)[1]
+    assert "steps=8" in code
+    exec(compile(code.replace("steps=8", "steps=1"), "grids.md", "exec"), {})
+    assert (workdir / "grids" / "python" / "grid.html").is_file()
+
+
 def test_blocks_that_are_not_run_have_a_reason():
     for page in PAGES:
         text = page.read_text("utf-8")

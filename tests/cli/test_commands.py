@@ -192,7 +192,7 @@ def test_train_resumes_and_refuses_another_recipe(typed, workdir):
 
     code, out, err = typed("grid", "runs/zwx-person", "--x", "weight=0,1", "--steps", "1")
     assert code == 0, err
-    assert Path(out.strip()).is_file()
+    assert all(Path(line).is_file() for line in out.splitlines()) and len(out.splitlines()) == 2
 
 
 def test_train_as_json_is_a_line_for_each_event(typed):

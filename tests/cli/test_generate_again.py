@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bakehouse.cli.main import main
 from bakehouse.generation.infotext import read, write
 
 
@@ -16,19 +15,6 @@ def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
     return tmp_path
-
-
-@pytest.fixture
-def typed(capsys: pytest.CaptureFixture[str]):
-    """Types a command; gives its exit code, standard output and standard error, each in one line."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as e:
-            main(list(words))
-        out, err = (" ".join(text.split()) for text in capsys.readouterr())
-        return int(e.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

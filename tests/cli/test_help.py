@@ -10,6 +10,8 @@ import pytest
 import typer
 
 from bakehouse.cli.commands import ORDER
+from bakehouse.cli.help_panels import ORDER as PANELS
+from bakehouse.cli.help_panels import panel_of
 from bakehouse.cli.main import app
 
 IDIOMS = (
@@ -64,3 +66,30 @@ def test_commands_are_listed_in_their_order_of_use():
     listed = ROOT.list_commands(typer.Context(ROOT))
     assert listed == [*ORDER]
     assert listed.index("plan") < listed.index("train") < listed.index("evaluate") < listed.index("generate")
+
+
+LONG = ("plan", "train", "generate", "grid")
+"""Commands whose options are listed in groups."""
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_every_option_of_a_long_list_is_in_a_group(name):
+    context = typer.Context(COMMANDS[name])
+    ungrouped = [
+        p.name
+        for p in COMMANDS[name].get_params(context)
+        if p.param_type_name == "option" and panel_of(p) not in PANELS
+    ]
+    assert not ungrouped, f"give these a rich_help_panel of cli/help_panels.py: {ungrouped}"
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_groups_list_each_option_once_and_in_order(name):
+    command = COMMANDS[name]
+    help_text = command.get_help(typer.Context(command, info_name=name, terminal_width=100))
+    titles = [line[:-1] for line in help_text.splitlines() if re.fullmatch(r"\S.*:", line)]
+    assert [title for title in titles if title != "Arguments"] == [title for title in PANELS if title in titles]
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            entry = rf"(?m)^  (-\w, )?{re.escape(max(parameter.opts, key=len))}(?![\w-])"
+            assert len(re.findall(entry, help_text)) == 1, parameter.name

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image, ImageDraw
 
-from bakehouse.generation.contact_sheet import MIN_TEXT, draw_grid, fit
+from bakehouse.generation.contact_sheet import MIN_TEXT, draw_grid, fit, reduction
 
 LONG = "pink afro, tan skin, green hoodie, round glasses, winking, big smile, at the beach, close-up " * 4
 WORD = "supercalifragilisticexpialidocious_with_underscores_and_no_end_" * 5
@@ -88,3 +88,28 @@ def test_missing_cells_and_mixed_sizes_have_their_place() -> None:
 def test_tables_that_do_not_fit_are_refused(captions: list[list[str]] | None) -> None:
     with pytest.raises(ValueError, match="row labels"):
         draw_grid(squares(2, 2 if captions else 1), ["a", "b"], ["c", "d"], captions=captions)
+
+
+def test_the_geometry_is_that_of_the_webui() -> None:
+    page = draw_grid(squares(3, 2, 512), ["a", "b", "c"], ["d", "e"], gap=8)
+    text = (512 + 512) // 25
+    left, top = 512 * 3 // 4, text * 5 // 4 + 2 * (text // 2)
+    assert page.size == (left + 3 * 512 + 2 * 8, top + 2 * 512 + 8)
+    assert page.getpixel((left - 1, top)) == (255, 255, 255)
+    assert page.getpixel((left, top)) != (255, 255, 255)
+    assert page.getpixel((left + 512, top + 10)) == (255, 255, 255), "the margin is between cells"
+    assert page.getpixel((page.width - 1, page.height - 1)) != (255, 255, 255), "and not at the edges"
+
+
+def test_an_empty_cell_can_say_why() -> None:
+    plain, why = (draw_grid([[*squares(1, 1)[0], text]], ["a", "b"], [""]) for text in (None, "out of memory"))
+    assert plain.size == why.size
+    box = (plain.width - 256, plain.height - 256, plain.width, plain.height)
+    assert len(plain.crop(box).getcolors() or ()) == 1
+    assert len(why.crop(box).getcolors() or ()) > 1
+
+
+def test_images_are_reduced_but_never_enlarged_again() -> None:
+    assert reduction([(64, 64)] * 12, 12) == 1
+    assert reduction([(1024, 1024)], 2000) == 4
+    assert reduction([], 5) == 1

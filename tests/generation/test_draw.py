@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Event, Previewed, Progress, Warned
 from bakehouse.data import ImageError
-from bakehouse.generation import Extend, FromImage, GeneratedImage, Hires, ImageRequest, Inpaint, Pipeline, make_grid
+from bakehouse.generation import Extend, FromImage, GeneratedImage, Hires, ImageRequest, Inpaint, Pipeline
 from bakehouse.generation.preview_png import preview_image
 from bakehouse.generation.source_image import resize_image
 
@@ -356,9 +356,3 @@ def test_a_file_that_is_no_image_is_named_before_anything_is_drawn(pipeline: Pip
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(ImageError, match=r"text\.png"):
         pipeline.generate([asked, replace(asked, image=FromImage(image=tmp_path / "text.png"))])
-
-
-def test_a_grid_is_made_from_words(pipeline: Pipeline, asked: ImageRequest, tmp_path: Path) -> None:
-    for fields in ({"image": FromImage(image=noise_image(64, 64))}, {"hires": Hires()}):
-        with pytest.raises(UsageError, match="from words alone"):
-            next(make_grid(pipeline, "seed=1,2", None, replace(asked, **fields), tmp_path))

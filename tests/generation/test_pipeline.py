@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.core.run_folder import Run
 from bakehouse.data.weighted_prompt import WeightedText
 from bakehouse.generation import GeneratedImage, ImageRequest, Pipeline, resolve
+from bakehouse.generation import pipeline as pipelines
 from bakehouse.generation.pipeline import pick_dtype
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.sampling import SamplingCancelledError
@@ -270,10 +272,10 @@ def test_importing_the_room_loads_no_torch() -> None:
 def test_another_prediction_is_another_model(tiny_folder: Path, asked: ImageRequest) -> None:
     with Pipeline.open(tiny_folder) as pipeline:
         epsilon = one(pipeline.txt2img(asked))
-        pipeline._use(resolve(tiny_folder, prediction="v_prediction"))
+        pipeline.use(resolve(tiny_folder, prediction="v_prediction"))
         assert pipeline.denoiser.schedule.prediction == "v_prediction"
         assert difference(epsilon, one(pipeline.txt2img(asked))) > 5
-        pipeline._use(replace(pipeline.source, zero_terminal_snr=True))
+        pipeline.use(replace(pipeline.source, zero_terminal_snr=True))
         assert pipeline.denoiser.schedule.is_zero_terminal
 
 
@@ -323,3 +325,40 @@ def test_earlier_names_still_work() -> None:
 
     assert bakehouse.Studio is bakehouse.Pipeline is Pipeline
     assert bakehouse.Request is bakehouse.ImageRequest is ImageRequest
+
+
+def test_use_loads_only_what_differs(
+    pipeline: Pipeline, lora: Path, other_lora: Path, asked: ImageRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    load = pipelines.load_adapter
+
+    def counted(path: Path, *more: Any) -> Any:
+        read.append(path.stem)
+        return load(path, *more)
+
+    monkeypatch.setattr(pipelines, "load_adapter", counted)
+    plain = pipeline.source
+    with_own = replace(plain, adapters=((lora, 1.0),))
+    pipeline.use(with_own, [(other_lora, 0.5)])
+    assert pipeline.adapters == ((lora, 1.0), (other_lora, 0.5))
+    pipeline.use(replace(with_own, adapters=((lora, 0.3),)))
+    assert pipeline.adapters == ((lora, 0.3), (other_lora, 0.5)), "added adapters stay, strengths are set"
+    assert read == [lora.stem, other_lora.stem], "each was read once"
+    pipeline.use(plain, [])
+    assert pipeline.adapters == ()
+
+
+def test_use_puts_all_on_after_one_failed(
+    pipeline: Pipeline, lora: Path, other_lora: Path, asked: ImageRequest, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"broken")
+    wanted = replace(pipeline.source, adapters=((lora, 1.0),)), [(other_lora, 0.5)]
+    pipeline.use(*wanted)
+    (before,) = pipeline.txt2img(asked)
+    with pytest.raises(BakehouseError):
+        pipeline.use(replace(pipeline.source, adapters=((broken, 1.0),)), [(other_lora, 0.5)])
+    pipeline.use(*wanted)
+    (after,) = pipeline.txt2img(asked)
+    assert before.image.tobytes() == after.image.tobytes()

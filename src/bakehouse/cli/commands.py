@@ -11,6 +11,7 @@ from bakehouse.cli.evaluate import evaluate
 from bakehouse.cli.find_rate import find_rate
 from bakehouse.cli.generate import generate
 from bakehouse.cli.grid import grid
+from bakehouse.cli.help_panels import PanelCommand
 from bakehouse.cli.import_ import import_
 from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
@@ -41,10 +42,12 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: it is there in a tenth of a second
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+_LONG = (plan, train, generate, grid)
+"""Commands whose help lists its options in groups."""
 for command in (demo, plan, train, evaluate, generate, prompt, templates, grid):
-    app.command()(command)
+    app.command(cls=PanelCommand if command in _LONG else None)(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)
 app.add_typer(captions, name="captions")

@@ -1,12 +1,15 @@
-"""Options of `generate` about images, masks and second passes."""
+"""Options of `generate` and `grid` about images, masks and second passes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
+
+from bakehouse.cli.help_panels import FROM_IMAGE, HIRES, INPAINTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,12 +18,17 @@ if TYPE_CHECKING:
     from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
     from bakehouse.generation.image_sources import ImageSource
 
+_inpainting = partial(typer.Option, rich_help_panel=INPAINTING)
+_hires = partial(typer.Option, rich_help_panel=HIRES)
+
 Content = Literal["fill", "original", "latent noise", "latent nothing"]
 
 
 @dataclass(frozen=True)
 class DrawOptions:
     """What an image is made from beside words; `expand_option_groups` makes an option of each field."""
+
+    panel: ClassVar[str] = FROM_IMAGE
 
     image: Annotated[
         Path | None,
@@ -35,47 +43,41 @@ class DrawOptions:
     ] = None
     mask: Annotated[
         Path | None,
-        typer.Option(metavar="FILE|FOLDER", help="Change only the white part of this mask (inpainting)."),
+        _inpainting(metavar="FILE|FOLDER", help="Change only the white part of this mask (inpainting)."),
     ] = None
-    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Change only the black part of the mask.")] = False
+    invert_mask: Annotated[bool, _inpainting("--invert-mask", help="Change only the black part of the mask.")] = False
     mask_blur: Annotated[
-        float | None, typer.Option(metavar="PIXELS", help="Soft edge of the mask. Default: 4 pixels.")
+        float | None, _inpainting(metavar="PIXELS", help="Soft edge of the mask. Default: 4 pixels.")
     ] = None
     masked_content: Annotated[
         Content | None,
-        typer.Option(help="What the masked part starts from. Default: original; with --extend: fill."),
+        _inpainting(help="What the masked part starts from. Default: original; with --extend: fill."),
     ] = None
     only_masked: Annotated[
-        bool, typer.Option("--only-masked", help="Generate the mask's surroundings alone, at --width and --height.")
+        bool, _inpainting("--only-masked", help="Generate the mask's surroundings alone, at --width and --height.")
     ] = False
     padding: Annotated[
-        int | None, typer.Option(metavar="PIXELS", help="Surroundings of the mask for --only-masked. Default: 32.")
+        int | None, _inpainting(metavar="PIXELS", help="Surroundings of the mask for --only-masked. Default: 32.")
     ] = None
     extend: Annotated[
         str | None,
-        typer.Option(
+        _inpainting(
             metavar="SIDE=PIXELS,...", help="Continue the image beyond its edges (outpainting), e.g. down=64,left=32."
         ),
     ] = None
     hires: Annotated[
-        float | None, typer.Option(metavar="TIMES", help="Enlarge the image and denoise it again (hires fix), e.g. 2.")
+        float | None, _hires(metavar="TIMES", help="Enlarge the image and denoise it again (hires fix), e.g. 2.")
     ] = None
     upscaler: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="Upscaler for --hires: latent, lanczos or a network. Default: latent."),
+        _hires(metavar="NAME|FILE", help="Upscaler for --hires: latent, lanczos or a network. Default: latent."),
     ] = None
     hires_steps: Annotated[
-        int | None, typer.Option(help="Denoising steps of the second pass. Default: as many as of the first.")
+        int | None, _hires(help="Denoising steps of the second pass. Default: as many as of the first.")
     ] = None
     hires_strength: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="How much the second pass changes, 0 to 1. Default: 0.7.")
+        float | None, _hires(metavar="SHARE", help="How much the second pass changes, 0 to 1. Default: 0.7.")
     ] = None
-    preview: Annotated[
-        int,
-        typer.Option(
-            metavar="STEPS", help="Write a rough preview image every few steps, removed at the end. 0: never."
-        ),
-    ] = 0
 
     def requests(
         self, request: Callable[..., ImageRequest], prompt: str | None, out: Path

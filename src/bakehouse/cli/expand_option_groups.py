@@ -1,13 +1,19 @@
-"""Groups of options: a command takes a frozen dataclass, and each of its fields becomes an option."""
+"""Groups of options: a command takes a frozen dataclass, and each of its fields becomes an option.
+
+If the class names a `panel` (see `help_panels`), the help lists under it every option that does not name another.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
 import typing
 from collections.abc import Callable
 from typing import Any
+
+from typer.models import OptionInfo
 
 
 def expand_option_groups(command: Callable[..., None]) -> Callable[..., None]:
@@ -35,6 +41,18 @@ def expand_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 def _fields(group: Any) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(group, include_extras=True)
     kind = inspect.Parameter.KEYWORD_ONLY
+    panel = getattr(group, "panel", None)
     return [
-        inspect.Parameter(f.name, kind, default=f.default, annotation=hints[f.name]) for f in dataclasses.fields(group)
+        inspect.Parameter(f.name, kind, default=f.default, annotation=_in_panel(hints[f.name], panel))
+        for f in dataclasses.fields(group)
     ]
+
+
+def _in_panel(hint: Any, panel: str | None) -> Any:
+    """Return an option's annotation with the panel of its group, unless it has one."""
+    kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+    options = [copy.copy(extra) for extra in extras]
+    for option in options:
+        if isinstance(option, OptionInfo) and option.rich_help_panel is None:
+            option.rich_help_panel = panel
+    return typing.Annotated[(kind, *options)] if options else hint

@@ -9,6 +9,7 @@ import typer
 from bakehouse.cli.draw_options import DrawOptions
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, OptionalModel, Prediction, Seed, Weight
+from bakehouse.cli.help_panels import IMAGE, OUTPUT
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.region_options import RegionOptions
@@ -23,7 +24,21 @@ Prompt = Annotated[
 ]
 Again = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Generate an image again, with all settings of its infotext. Needs no MODEL."),
+    typer.Option(
+        metavar="FILE",
+        help="Generate an image again, with all settings of its infotext. Needs no MODEL.",
+        rich_help_panel=IMAGE,
+    ),
+]
+Count = Annotated[int, typer.Option("-n", "--count", help="Number of images.", rich_help_panel=IMAGE)]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT)]
+Preview = Annotated[
+    int,
+    typer.Option(
+        metavar="STEPS",
+        help="Write a rough preview image every few steps, removed at the end. 0: never.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
@@ -33,9 +48,9 @@ def generate(
     prompt: Prompt = None,
     *,
     again: Again = None,
-    count: Annotated[int, typer.Option("-n", "--count", help="Number of images.")] = 1,
+    count: Count = 1,
     seed: Seed = -1,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.")] = Path("pictures"),
+    out: Out = Path("pictures"),
     options: GenerationOptions,
     draw: DrawOptions,
     words: TemplateOptions,
@@ -45,6 +60,7 @@ def generate(
     weight: Weight = None,
     base: Base = None,
     prediction: Prediction = None,
+    preview: Preview = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -85,6 +101,6 @@ def generate(
         for note in notes:
             on_event(Warned(message=note))
         images = pipeline.generate(
-            [one.request for one in drawn], batch=options.batch, preview_every=draw.preview, on_event=on_event
+            [one.request for one in drawn], batch=options.batch, preview_every=preview, on_event=on_event
         )
         save_images(recorded(images, drawn), out, json=json)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest, ModelSource
     from bakehouse.generation.again import Again
 
-_STILL_OPEN = ("precision", "batch", "adapter", "embeddings", "preview")
+_STILL_OPEN = ("precision", "batch", "adapter", "embeddings")
 """Options that do not decide what the image shows, or that say where its adapters are."""
 
 
@@ -66,15 +66,28 @@ def repeated(
     from bakehouse.generation import resolve
     from bakehouse.generation.again import find_adapters, find_base, read_again
 
-    given = ["PROMPT"] if prompt is not None else []
-    given += [f"--{name}" for name, is_given in others.items() if is_given]
-    for group in groups:
-        changed = (f.name for f in fields(group) if getattr(group, f.name) != f.default and f.name not in _STILL_OPEN)
-        given += [f"--{name.replace('_', '-')}" for name in changed]
-    if given:
-        raise UsageError(f"--again takes all settings from the file, so it cannot be used with {', '.join(given)}")
+    refuse_given({"PROMPT": prompt is not None, **others}, groups, _STILL_OPEN)
     wanted = read_again(file)
     print_warnings(wanted.notes)
     source = resolve(model or find_base(wanted), base=base, prediction=prediction)
     listed = [path for path, _ in (*source.adapters, *extra_adapters(source, groups[0].adapter))]
     return Repeated(wanted, replace(source, adapters=()), find_adapters(wanted, listed))
+
+
+def refuse_given(single: dict[str, bool], groups: Sequence[Any], allowed: Sequence[str]) -> None:
+    """Refuse options that a file decides.
+
+    Args:
+        single: arguments and options by name, and whether they were given.
+        groups: groups of options.
+        allowed: names of those in the groups that may be given.
+
+    Raises:
+        UsageError: some were given; names all of them.
+    """
+    given = [name if name.isupper() else f"--{name}" for name, is_given in single.items() if is_given]
+    for group in groups:
+        changed = (f.name for f in fields(group) if getattr(group, f.name) != f.default and f.name not in allowed)
+        given += [f"--{name.replace('_', '-')}" for name in changed]
+    if given:
+        raise UsageError(f"--again takes all settings from the file, so it cannot be used with {', '.join(given)}")

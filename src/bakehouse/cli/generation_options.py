@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
+
+from bakehouse.cli.help_panels import COMPUTATION, IMAGE, MODEL, PROMPT, SAMPLING
 
 if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest
@@ -16,23 +18,35 @@ _MODEL = typer.Argument(
 Model = Annotated[str, _MODEL]
 OptionalModel = Annotated[str | None, _MODEL]
 Base = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="Base model for the adapter. Default: the one it was trained on.")
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="Base model for the adapter. Default: the one it was trained on.", rich_help_panel=MODEL
+    ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the first image; image i uses seed + i. -1: random.")]
-Weight = Annotated[float | None, typer.Option(help="Strength of the adapter: 1 as trained, 0 the base model alone.")]
+Seed = Annotated[
+    int, typer.Option(help="Seed of the first image; image i uses seed + i. -1: random.", rich_help_panel=IMAGE)
+]
+Weight = Annotated[
+    float | None,
+    typer.Option(help="Strength of the adapter: 1 as trained, 0 the base model alone.", rich_help_panel=MODEL),
+]
 Prediction = Annotated[
     Literal["epsilon", "v_prediction"] | None,
-    typer.Option(help="Prediction type of the base model, if detection is wrong."),
+    typer.Option(help="Prediction type of the base model, if detection is wrong.", rich_help_panel=MODEL),
 ]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-Side = Annotated[int | None, typer.Option(help="Image size in pixels. Default: the model's native size.")]
+Side = Annotated[
+    int | None, typer.Option(help="Image size in pixels. Default: the model's native size.", rich_help_panel=IMAGE)
+]
 
 
 @dataclass(frozen=True)
 class GenerationOptions:
     """How images are generated; `expand_option_groups` makes an option of each field."""
 
-    negative: Annotated[str, typer.Option(metavar="WORDS", help="Negative prompt.")] = ""
+    panel: ClassVar[str] = SAMPLING
+
+    negative: Annotated[str, typer.Option(metavar="WORDS", help="Negative prompt.", rich_help_panel=PROMPT)] = ""
     steps: Annotated[int, typer.Option(help="Number of denoising steps.")] = 20
     guidance: Annotated[float | None, typer.Option(help="Guidance (CFG) scale. Default: the base model's.")] = None
     guidance_rescale: Annotated[
@@ -47,16 +61,24 @@ class GenerationOptions:
     width: Side = None
     height: Side = None
     batch: Annotated[
-        int | None, typer.Option(help="Images at once; does not change the images. Default: by image size.")
+        int | None,
+        typer.Option(
+            help="Images at once; does not change the images. Default: by image size.", rich_help_panel=COMPUTATION
+        ),
     ] = None
     precision: Annotated[
         Precision,
-        typer.Option(help="Number format of the computation. auto: fp16 or the trained one on a GPU, fp32 on a CPU."),
+        typer.Option(
+            help="Number format of the computation. auto: fp16 or the trained one on a GPU, fp32 on a CPU.",
+            rich_help_panel=COMPUTATION,
+        ),
     ] = "auto"
     adapter: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE[:WEIGHT]", help="Additional adapter: a file, a run or a name, with its strength. Repeatable."
+            metavar="FILE[:WEIGHT]",
+            help="Additional adapter: a file, a run or a name, with its strength. Repeatable.",
+            rich_help_panel=MODEL,
         ),
     ] = None
 

@@ -7,10 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
+from bakehouse.cli.help_panels import OUTPUT, RECIPE
+
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "slider"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result and warnings.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.", rich_help_panel=OUTPUT)
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print only the result and warnings.", rich_help_panel=OUTPUT)
+]
 
 # The recipe of a training
 Source = Annotated[
@@ -26,14 +32,24 @@ OptionalSource = Annotated[
         show_default=False,
     ),
 ]
-Subject = Annotated[str | None, typer.Option(metavar="WORDS", help='Trigger and class word, e.g. "zwx person".')]
-KindOption = Annotated[
-    Kind | None, typer.Option("--kind", help="Kind of subject; selects the preset. Default: character.")
+Subject = Annotated[
+    str | None, typer.Option(metavar="WORDS", help='Trigger and class word, e.g. "zwx person".', rich_help_panel=RECIPE)
 ]
-BaseOption = Annotated[str | None, typer.Option("--base", metavar="MODEL", help="Base model. Default: crumb.")]
+KindOption = Annotated[
+    Kind | None,
+    typer.Option("--kind", help="Kind of subject; selects the preset. Default: character.", rich_help_panel=RECIPE),
+]
+BaseOption = Annotated[
+    str | None, typer.Option("--base", metavar="MODEL", help="Base model. Default: crumb.", rich_help_panel=RECIPE)
+]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe, e.g. adapter.rank=16. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a key of the recipe, e.g. adapter.rank=16. Repeatable.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by `bakehouse train`.")]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.expand_option_groups import expand_option_groups
+from bakehouse.cli.help_panels import OUTPUT
 from bakehouse.cli.options import BaseOption, Json, KindOption, OptionalSource, Quiet, Settings, Subject
 from bakehouse.cli.render.safe_printing import echo, shell_command
 from bakehouse.cli.slider_options import SliderOptions
@@ -23,7 +24,11 @@ def plan(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="Write the recipe to this file, with the reasons as comments."
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Write the recipe to this file, with the reasons as comments.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     json: Json = False,

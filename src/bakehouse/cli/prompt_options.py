@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
+
+from bakehouse.cli.help_panels import PROMPT
 
 if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PromptOptions:
     """How prompts are read; `expand_option_groups` makes an option of each field."""
+
+    panel: ClassVar[str] = PROMPT
 
     emphasis: Annotated[
         Literal["original", "no-norm", "ignore", "none"],

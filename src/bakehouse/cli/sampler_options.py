@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import typer
+
+from bakehouse.cli.help_panels import NOISE, SAMPLING
 
 
 @dataclass(frozen=True)
 class SamplerOptions:
     """A1111's settings; `expand_option_groups` makes an option of each field."""
+
+    panel: ClassVar[str] = SAMPLING
 
     schedule: Annotated[
         str | None,
@@ -28,18 +32,29 @@ class SamplerOptions:
         bool, typer.Option("--discard-penultimate", help="Leave out the last noise level but one.")
     ] = False
     rng: Annotated[
-        Literal["cpu", "nv"], typer.Option(help="Source of the noise: cpu, or nv for numbers like an NVIDIA GPU's.")
+        Literal["cpu", "nv"],
+        typer.Option(help="Source of the noise: cpu, or nv for numbers like an NVIDIA GPU's.", rich_help_panel=NOISE),
     ] = "cpu"
-    ensd: Annotated[int, typer.Option(help="Added to the seed for the noise that samplers add (A1111's ENSD).")] = 0
+    ensd: Annotated[
+        int,
+        typer.Option(help="Added to the seed for the noise that samplers add (A1111's ENSD).", rich_help_panel=NOISE),
+    ] = 0
     variation_seed: Annotated[
-        int, typer.Option(help="Seed that --variation-strength mixes in; image i uses it + i. -1: random.")
+        int,
+        typer.Option(
+            help="Seed that --variation-strength mixes in; image i uses it + i. -1: random.", rich_help_panel=NOISE
+        ),
     ] = -1
     variation_strength: Annotated[
-        float, typer.Option(help="How much of the variation seed's noise is mixed in, 0 to 1.")
+        float, typer.Option(help="How much of the variation seed's noise is mixed in, 0 to 1.", rich_help_panel=NOISE)
     ] = 0.0
     seed_resize: Annotated[
         str | None,
-        typer.Option(metavar="WIDTHxHEIGHT", help="Keep the composition that the seed has in this size, in pixels."),
+        typer.Option(
+            metavar="WIDTHxHEIGHT",
+            help="Keep the composition that the seed has in this size, in pixels.",
+            rich_help_panel=NOISE,
+        ),
     ] = None
     tiling: Annotated[bool, typer.Option("--tiling", help="Make images whose opposite edges fit together.")] = False
 

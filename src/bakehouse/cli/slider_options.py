@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from bakehouse.cli.help_panels import SLIDER
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError
 
@@ -21,23 +22,23 @@ _EXAMPLE = '--kind slider --target person --positive "person, big smile" --negat
 class SliderOptions:
     """A slider in words; `expand_option_groups` makes an option of each field."""
 
-    target: Annotated[
-        str | None, typer.Option(metavar="PROMPT", help="Slider: prompt whose images change, e.g. person.")
-    ] = None
+    panel: ClassVar[str] = SLIDER
+
+    target: Annotated[str | None, typer.Option(metavar="PROMPT", help="Prompt whose images change, e.g. person.")] = (
+        None
+    )
     positive: Annotated[
-        str | None, typer.Option(metavar="PROMPT", help="Slider: what strength 1 shows, e.g. person, big smile.")
+        str | None, typer.Option(metavar="PROMPT", help="What strength 1 shows, e.g. person, big smile.")
     ] = None
     negative: Annotated[
-        str | None, typer.Option(metavar="PROMPT", help="Slider: what strength -1 shows, e.g. person, frown.")
+        str | None, typer.Option(metavar="PROMPT", help="What strength -1 shows, e.g. person, frown.")
     ] = None
-    keep: Annotated[
-        str | None, typer.Option(metavar="WORDS", help="Slider: attributes to hold, separated by commas.")
-    ] = None
+    keep: Annotated[str | None, typer.Option(metavar="WORDS", help="Attributes to hold, separated by commas.")] = None
     positive_images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Slider: images of strength 1, instead of training on prompts.")
+        Path | None, typer.Option(metavar="DIR", help="Images of strength 1, instead of training on prompts.")
     ] = None
     negative_images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Slider: images of strength -1, with the same names.")
+        Path | None, typer.Option(metavar="DIR", help="Images of strength -1, with the same names.")
     ] = None
 
     @property

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
+
+from bakehouse.cli.help_panels import TEMPLATES
 
 if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest, ModelSource
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class TemplateOptions:
     """Where prompts come from beside PROMPT; `expand_option_groups` makes an option of each field."""
+
+    panel: ClassVar[str] = TEMPLATES
 
     templates: Annotated[
         list[str] | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bakehouse.cli.expand_option_groups import expand_option_groups
+from bakehouse.cli.help_panels import OUTPUT
 from bakehouse.cli.options import BaseOption, Json, KindOption, OptionalSource, Quiet, Settings, Subject
 from bakehouse.cli.render.safe_printing import echo, shell_command
 from bakehouse.cli.slider_options import SliderOptions
@@ -21,12 +22,16 @@ def train(
     source: OptionalSource = None,
     *,
     subject: Subject = None,
-    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder. Default: runs/NAME.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run folder. Default: runs/NAME.", rich_help_panel=OUTPUT)
+    ] = None,
     kind: KindOption = None,
     base: BaseOption = None,
     slider: SliderOptions,
     settings: Settings = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; do not train.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan; do not train.", rich_help_panel=OUTPUT)
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bakehouse.generation.contact_sheet import draw_grid
     from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
-    from bakehouse.generation.grid import Drawn, Grid, GridRecipe, make_grid, read_recipe
-    from bakehouse.generation.grid_axes import AXES, Axis, make_axis, parse_axis
+    from bakehouse.generation.grids.axes import AXES, Axis, make_axis, parse_axis
+    from bakehouse.generation.grids.grid import Drawn, make_grid
+    from bakehouse.generation.grids.recipe import GridRecipe, read_recipe
+    from bakehouse.generation.grids.save import DrawnCell, Grid
     from bakehouse.generation.infotext import Infotext
     from bakehouse.generation.model_source import ModelSource, resolve
     from bakehouse.generation.pipeline import Pipeline
@@ -18,14 +20,15 @@ if TYPE_CHECKING:
     from bakehouse.generation.templates import draw_prompts, find_templates, recorded
 
 _HOMES = {
-    "AXES": "grid_axes",
-    "Axis": "grid_axes",
+    "AXES": "grids.axes",
+    "Axis": "grids.axes",
     "Box": "regions",
-    "Drawn": "grid",
+    "Drawn": "grids.grid",
+    "DrawnCell": "grids.save",
     "Extend": "draw_settings",
     "FromImage": "draw_settings",
-    "Grid": "grid",
-    "GridRecipe": "grid",
+    "Grid": "grids.save",
+    "GridRecipe": "grids.recipe",
     "Hires": "draw_settings",
     "Infotext": "infotext",
     "Inpaint": "draw_settings",
@@ -38,10 +41,10 @@ _HOMES = {
     "draw_grid": "contact_sheet",
     "draw_prompts": "templates",
     "find_templates": "templates",
-    "make_axis": "grid_axes",
-    "make_grid": "grid",
-    "parse_axis": "grid_axes",
-    "read_recipe": "grid",
+    "make_axis": "grids.axes",
+    "make_grid": "grids.grid",
+    "parse_axis": "grids.axes",
+    "read_recipe": "grids.recipe",
     "recorded": "templates",
     "resolve": "model_source",
 }
@@ -51,6 +54,7 @@ __all__ = [
     "Axis",
     "Box",
     "Drawn",
+    "DrawnCell",
     "Extend",
     "FromImage",
     "GeneratedImage",

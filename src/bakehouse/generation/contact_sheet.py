@@ -1,4 +1,9 @@
-"""Contact sheets: labelled grids of images like A1111's X/Y plot, readable for small images and long prompts too."""
+"""Contact sheets: labelled grids of images in the geometry of A1111's X/Y/Z plot (modules/images.py).
+
+Text is a 25th of a cell's width and height together, lines are half of that apart, labels of rows stand in three
+quarters of a cell's width, and the margin is between cells only. Small images and long prompts are readable too, for
+which A1111 does nothing: images are enlarged, and a label that does not fit is cut.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Cell = Image.Image | str | None
+"""An image; or why there is none; or nothing."""
 
 BACKGROUND, TEXT, CAPTION_TEXT, EMPTY = "#ffffff", "#000000", "#666666", "#eeeeee"
 MIN_CELL = 256
@@ -40,7 +47,7 @@ class Block:
 
 
 def draw_grid(
-    cells: Sequence[Sequence[Image.Image | None]],
+    cells: Sequence[Sequence[Cell]],
     x_labels: Sequence[str],
     y_labels: Sequence[str],
     title: str = "",
@@ -51,12 +58,12 @@ def draw_grid(
     """Return a sheet of images with column labels above and row labels to the left.
 
     Args:
-        cells: `cells[row][column]`; None is an empty cell. Sizes may differ.
+        cells: `cells[row][column]`; a text or None is an empty cell, with the text in it. Sizes may differ.
         x_labels: one per column; if all are empty they take no space.
         y_labels: one per row; if all are empty they take no space.
         title: heading of the sheet.
         captions: one short line under each image, such as a score.
-        gap: pixels between cells.
+        gap: pixels between cells, A1111's margin.
 
     Raises:
         ValueError: rows of different lengths, or a wrong number of labels.
@@ -65,13 +72,13 @@ def draw_grid(
     cells = _shrunk(cells)
     wide, high = _cell_size(cells)
     size = max(MIN_TEXT, (wide + high) // 25)
-    margin = size // 2 + 2
-    left = fit(y_labels, width=max(wide * 3 // 4, size * 6), height=high, size=size)
+    margin = size // 2
+    pad_left = wide * 3 // 4 if any(y_labels) else 0
+    left = fit(y_labels, width=pad_left - 2 * gap, height=high, size=size)
     top = fit(x_labels, width=wide - 2 * gap, height=max(high * 3 // 4, size * 4), size=size)
     notes = [fit(row, width=wide, height=size + 4, size=max(MIN_TEXT, size * 4 // 5)) for row in captions or ()]
     note = max((block.height for row in notes for block in row), default=0)
 
-    pad_left = _padded_size([block.width for block in left], 2 * margin)
     pad_top = _padded_size([block.height for block in top], 2 * margin)
     columns, rows = len(x_labels), len(y_labels)
     width = pad_left + columns * wide + (columns - 1) * gap
@@ -168,12 +175,12 @@ def _write(pen: ImageDraw.ImageDraw, block: Block, centre: tuple[int, int], ink:
         y += block.line_height
 
 
-def _place(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Image.Image | None, box: tuple[int, int, int, int]
-) -> None:
+def _place(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, box: tuple[int, int, int, int]) -> None:
     x, y, wide, high = box
-    if cell is None:
+    if not isinstance(cell, Image.Image):
         pen.rectangle((x, y, x + wide - 1, y + high - 1), fill=EMPTY)
+        (why,) = fit([cell or ""], width=wide - 16, height=high - 16, size=max(MIN_TEXT, (wide + high) // 30))
+        _write(pen, why, (x + wide // 2, y + high // 2), CAPTION_TEXT)
         return
     drawn = _enlarged(cell.convert("RGB"), _factor(max(cell.size)))
     sheet.paste(drawn, (x + (wide - drawn.width) // 2, y + (high - drawn.height) // 2))
@@ -189,23 +196,34 @@ def _factor(side: int) -> int:
     return max(1, -(-MIN_CELL // side)) if side < MIN_CELL else 1
 
 
-def _cell_size(cells: Sequence[Sequence[Image.Image | None]]) -> tuple[int, int]:
+def _cell_size(cells: Sequence[Sequence[Cell]]) -> tuple[int, int]:
     """Return the size of every cell in pixels: the largest width and height of the images as drawn."""
-    sizes = [
-        (c.width * _factor(max(c.size)), c.height * _factor(max(c.size))) for row in cells for c in row if c is not None
-    ]
+    return _drawn_size([c.size for row in cells for c in row if isinstance(c, Image.Image)])
+
+
+def _drawn_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     if not sizes:
         return MIN_CELL, MIN_CELL
-    return max(w for w, _ in sizes), max(h for _, h in sizes)
+    return max(w * _factor(max(w, h)) for w, h in sizes), max(h * _factor(max(w, h)) for w, h in sizes)
 
 
-def _shrunk(cells: Sequence[Sequence[Image.Image | None]]) -> Sequence[Sequence[Image.Image | None]]:
+def reduction(sizes: Sequence[tuple[int, int]], count: int) -> int:
+    """Return the whole factor by which images of these sizes are reduced so that `count` are within `MAX_SHEET`.
+
+    None is reduced below `MIN_CELL`, from where it would be enlarged again.
+    """
+    wide, high = _drawn_size(sizes)
+    wanted = math.ceil(math.sqrt(wide * high * count / MAX_SHEET))
+    return max(1, min(wanted, max(wide, high) // MIN_CELL))
+
+
+def _shrunk(cells: Sequence[Sequence[Cell]]) -> Sequence[Sequence[Cell]]:
     """Return the images reduced by the whole factor that keeps the sheet within `MAX_SHEET`."""
-    wide, high = _cell_size(cells)
-    divisor = math.ceil(math.sqrt(wide * high * len(cells) * len(cells[0]) / MAX_SHEET))
-    if divisor <= 1:
+    images = [c for row in cells for c in row if isinstance(c, Image.Image)]
+    divisor = reduction([c.size for c in images], len(cells) * len(cells[0]))
+    if divisor == 1:
         return cells
-    return [[None if cell is None else cell.convert("RGB").reduce(divisor) for cell in row] for row in cells]
+    return [[c.convert("RGB").reduce(divisor) if isinstance(c, Image.Image) else c for c in row] for row in cells]
 
 
 def _padded_size(sizes: Sequence[int], margin: int) -> int:
@@ -214,7 +232,7 @@ def _padded_size(sizes: Sequence[int], margin: int) -> int:
 
 
 def _check(
-    cells: Sequence[Sequence[Image.Image | None]],
+    cells: Sequence[Sequence[Cell]],
     x_labels: Sequence[str],
     y_labels: Sequence[str],
     captions: Sequence[Sequence[str]] | None,

@@ -233,41 +233,58 @@ class Pipeline:
             BakehouseError: a file is damaged, or an adapter does not fit the base.
         """
         with self._lock:
-            self._use(replace_weights(replace(self.source, adapters=self._own), ref))
+            self.use(replace_weights(replace(self.source, adapters=self._own), ref))
 
     @contextlib.contextmanager
     def restoring(self) -> Iterator[Pipeline]:
-        """Undo swaps at the end of a `with` block."""
+        """Undo `swap` and `use` at the end of a `with` block."""
         with self._lock:
-            before = replace(self.source, adapters=self._own)
+            before, added = replace(self.source, adapters=self._own), self._added
             try:
                 yield self
             finally:
-                self._use(before)
+                self.use(before, added)
 
-    def _use(self, source: ModelSource) -> None:
-        same_base = source.base_settings == self.source.base_settings
-        if same_base and source.adapters == self._own:
+    def use(self, source: ModelSource, added: Sequence[tuple[Path, float]] | None = None) -> None:
+        """Generate with another model from now on. What stays the same is not loaded again.
+
+        After an error some adapters are missing, which the next call puts on.
+
+        Args:
+            source: the model and its own adapters.
+            added: adapters beside them, in place of those that were added before. None: these stay.
+
+        Raises:
+            UsageError: no such model or adapter.
+            BakehouseError: a file is damaged, or an adapter does not fit the base.
+        """
+        with self._lock:
+            wanted = [(path, strength, True) for path, strength in source.adapters]
+            wanted += [(path, strength, False) for path, strength in (self._added if added is None else added)]
+            same_base = source.base_settings == self.source.base_settings
+            if same_base and [(a.path, a.own) for a in self._loaded] == [(path, own) for path, _, own in wanted]:
+                for a, (_, strength, _) in zip(self._loaded, wanted, strict=True):
+                    a.strength = strength
+                self.source = source
+                return
+            if same_base:
+                self._remove_adapters()
+            else:
+                self.close()
+                self.denoiser = _load(source, str(self.denoiser.device), self.denoiser.dtype)
+                self._prompt_adapters = PromptAdapters(self.denoiser)
+                self._find_embeddings()
             self.source = source
-            return
-        added = self.adapters[len(self._own) :]
-        if not same_base:
-            place, dtype = str(self.denoiser.device), self.denoiser.dtype
-            self.close()
-            self.denoiser = _load(source, place, dtype)
-            self._prompt_adapters = PromptAdapters(self.denoiser)
-            self._find_embeddings()
-        else:
-            self._remove_adapters()
-        self.source = source
-        for path, strength in source.adapters:
-            self._apply(path, strength, own=True)
-        for path, strength in added:
-            self._apply(path, strength, own=False)
+            for path, strength, own in wanted:
+                self._apply(path, strength, own=own)
 
     @property
     def _own(self) -> tuple[tuple[Path, float], ...]:
         return tuple((a.path, a.strength) for a in self._loaded if a.own)
+
+    @property
+    def _added(self) -> tuple[tuple[Path, float], ...]:
+        return tuple((a.path, a.strength) for a in self._loaded if not a.own)
 
     def close(self) -> None:
         """Remove the adapters and forget encoded prompts; the base model is as it was loaded."""

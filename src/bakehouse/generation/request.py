@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
@@ -26,8 +26,6 @@ MAX_SIDE = 16384
 """Pixels."""
 MAX_COUNT = 100_000
 """Images of one prompt."""
-_BESIDE_WORDS = ("image", "inpaint", "hires", "regions")
-"""Fields that a request from words alone does not have."""
 _SIDES = f"allowed are 1 to {MAX_SIDE} pixels"
 
 
@@ -117,15 +115,6 @@ class ImageRequest(SamplerRequest):
         problems = [message for valid, message in checks if not valid] + list(self.sampler_problems())
         if problems:
             raise Problems("this image cannot be generated:", problems)
-
-    @property
-    def from_words_alone(self) -> bool:
-        """Whether there is no image, mask, second pass or region."""
-        return all(getattr(self, name) is None for name in _BESIDE_WORDS)
-
-    def words(self) -> dict[str, Any]:
-        """Return the fields of a request from words alone, as JSON can hold them."""
-        return {name: value for name, value in vars(self).items() if name not in _BESIDE_WORDS}
 
     def seeded(self) -> ImageRequest:
         """Return the same request with random seeds in place of -1."""
