@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "slider"]
+Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "embedding", "slider"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result and warnings.")]

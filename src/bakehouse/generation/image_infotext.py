@@ -7,7 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakehouse.generation.adapter_header import tensor_hash
+from bakehouse.core.files import sha256_file
+from bakehouse.generation.adapter_header import is_embedding, tensor_hash
 from bakehouse.generation.draw_infotext import draw_settings, strength_of
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.sampler_infotext import noise_settings, sampler_settings, schedule_settings
@@ -50,7 +51,8 @@ def image_infotext(
         downscale: pixels of one latent on each axis.
     """
     asked = {one.path for one in read.adapters}
-    own = [(path, strength) for path, strength in adapters if path not in asked]
+    own = [(path, strength) for path, strength in adapters if path not in asked and not is_embedding(path)]
+    embeddings = [f"{path.stem}: {sha256_file(path)[:12]}" for path, strength in adapters if strength and is_embedding(path)]
     hashes = [(path.stem, tensor_hash(path)) for path in (*(path for path, _ in own), *sorted(asked))]
     brackets = any(bracket in text for text in (request.prompt, request.negative) for bracket in "([")
     width, height = spec.width, spec.height
@@ -70,7 +72,7 @@ def image_infotext(
         **sampler_settings(spec),
         **draw_settings(request, prepared),
         "Lora hashes": lora_hashes(hashes),
-        "TI hashes": read.embedding_hashes,
+        "TI hashes": ", ".join([*embeddings, *filter(None, [read.embedding_hashes])]) or None,
         "Emphasis": EMPHASIS_NAMES[request.emphasis] if brackets and request.emphasis != "original" else None,
         "Version": f"bakehouse {metadata.version('bakehouse')}",
     }

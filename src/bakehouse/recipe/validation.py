@@ -99,7 +99,7 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
             f"model.quantize = {recipe.model.quantize!r} freezes weights, but adapter.kind = 'full' "
             "trains them: leave model.quantize out, or set adapter.kind = 'lora'"
         )
-    if not adapter.unet and not adapter.text:
+    if not adapter.unet and not adapter.text and adapter.kind != "none":
         yield "adapter.unet and adapter.text are both false: nothing would be trained"
     if isinstance(adapter, NetworkSpec):
         yield from _of_network(adapter, optimizer)
