@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from bakehouse.adapters.adapter import Adapter, check_fit
 from bakehouse.adapters.file_coverage import BUNDLED
+from bakehouse.adapters.file_metadata import EMBEDDING
 from bakehouse.core.errors import UsageError
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.setting_needs import Needs, is_on
 from bakehouse.core.settings import Spec
 
@@ -32,8 +34,8 @@ class EmbeddingSpec(Spec):
     """
 
     vectors: Annotated[int, Field(ge=1, le=MOST_VECTORS)] | None = None
-    """Number of vectors that the trigger word stands for, which is how many tokens of a caption it takes. Default: none
-    are trained; with `kind = "embedding"` from the plan."""
+    """Number of vectors, 1 to 16, that the trigger word stands for, and of tokens that it takes in a caption. Default:
+    none are trained; with `kind = "embedding"` from the plan."""
     init: Annotated[str | None, _ON] = None
     """Initial words, whose vectors training starts from: repeated if they are fewer than `vectors`, cut if more.
     Default: the class word."""
@@ -207,6 +209,15 @@ class EmbeddingAdapter(Adapter):
             if parameter.requires_grad:
                 norms = parameter.norm(dim=-1, keepdim=True).clamp(min=1e-12)
                 parameter.mul_(self._norms[key].to(parameter.device) / norms)
+
+
+def word_in(metadata: Mapping[str, str], otherwise: str) -> str:
+    """Return the word that an embedding's file is for: as its header says, else its name, as in A1111."""
+    try:
+        (word,) = parse_json(metadata[EMBEDDING])
+    except (KeyError, ValueError, TypeError):
+        return otherwise
+    return str(word)
 
 
 def split_bundled(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

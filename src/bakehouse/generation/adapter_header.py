@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +48,10 @@ def is_embedding(path: Path) -> bool:
 
 def word_of(path: Path) -> str:
     """Return the word that an embedding's file is for: as its header says, else its name, as in A1111."""
-    from bakehouse.adapters.file_metadata import EMBEDDING
+    from bakehouse.adapters.embedding import word_in
     from bakehouse.models.identify import read_header
 
-    try:
-        (word,) = json.loads(read_header(path).metadata[EMBEDDING])
-    except (KeyError, ValueError, TypeError):
-        return path.stem
-    return str(word)
+    return word_in(read_header(path).metadata, path.stem)
 
 
 def kind_of(path: Path) -> FileKind:

@@ -164,7 +164,7 @@ def _of_start(path: Path) -> Iterator[str]:
         yield f"adapter.start: {e.message}" + (f"; {e.hint}" if e.hint else "")
         return
     bundled = [e.name for e in account.entries if e.name.startswith(BUNDLED)]
-    taken = ["embeddings, which cannot be trained: " + ", ".join(bundled)] if bundled else []
+    taken = ["embeddings, whose training cannot go on: " + ", ".join(bundled)] if bundled else []
     for reason in (*account.refusals, *taken):
         yield f"adapter.start = {str(path)!r} cannot be continued: {reason}"
 
