@@ -50,14 +50,19 @@ def test_a_plan_of_photos(run, tmp_path):
     code, out, err = run("plan", "photos", "--subject", "zwx person", "--kind", "embedding", "-o", "me.toml")
     assert code == 0, err
     recipe = Recipe.load(tmp_path / "me.toml")
-    assert (recipe.kind, recipe.adapter.kind, recipe.embedding.init, recipe.title) == ("embedding", "none", "person", "zwx")
+    assert (recipe.kind, recipe.adapter.kind, recipe.embedding.init, recipe.title) == (
+        "embedding",
+        "none",
+        "person",
+        "zwx",
+    )
     assert recipe.embedding.vectors and recipe.embedding.lr
     assert "an embedding changes no network" in " ".join(out.split())
 
 
 def test_the_word_of_a_run_draws_its_vectors(run, tmp_path, tiny_folder):
     words = ("--subject", "zwx person", "--kind", "embedding", "--base", tiny_folder)
-    code, out, err = run("train", "photos", *words, "--run", "run", *sets("embedding.lr=0.5"))
+    code, _, err = run("train", "photos", *words, "--run", "run", *sets("embedding.lr=0.5"))
     assert code == 0, err
     assert sorted(p.name for p in (tmp_path / "run" / "samples").iterdir())
     file = tmp_path / "run" / "weights" / "zwx.safetensors"
@@ -80,10 +85,10 @@ def test_the_word_of_a_run_draws_its_vectors(run, tmp_path, tiny_folder):
         assert code == 0, err
         assert np.array_equal(drawn(run, tiny_folder, "zwx person", "--embeddings", "words"), learned), name
     image = sorted((tmp_path).rglob("*.png"), key=lambda p: p.stat().st_mtime_ns)[-1]
-    assert infotext.read(image).settings["TI hashes"].startswith("zwx: ")
+    assert dict(infotext.read(image).settings)["TI hashes"].startswith("zwx: ")
     code, _, err = run("generate", "run", "zwx", "--weight", "0.5", *DRAWN)
     assert code == 2 and "an embedding has no strength, and 0.5 was asked for" in err and "(zwx:0.5)" in err
-    code, out, err = run("grid", "run", "--x", "epoch", "--prompt", "zwx person", *DRAWN[:-2], "-o", "sheet")
+    code, _, err = run("grid", "run", "--x", "epoch", "--prompt", "zwx person", *DRAWN[:-2], "-o", "sheet")
     assert code == 0 and (tmp_path / "sheet" / "grid.png").is_file(), err
 
 

@@ -95,7 +95,7 @@ def test_one_step_is_the_mathematics_of_diffusers_script(embedding, family):
     """The loss, the gradient of the new rows and AdamW's step, written out with plain torch."""
     recipe = embedding(family, train__steps=1)
     components, state = built(recipe)
-    model, objective = components.model, components.objective
+    objective = components.objective
     before = {part: p.detach().clone() for part, p in state.adapter.vectors["zwx"].items()}
     reference = load_model(recipe.model.base)
     generator = seed_batch(recipe.seed, 0, 0)
@@ -141,7 +141,9 @@ def test_the_gradient_is_that_of_the_new_rows(embedding):
     recipe = embedding(train__steps=1)
     components, state = built(recipe)
     batch = components.objective.batch(0, 0, seed_batch(recipe.seed, 0, 0))
-    components.objective.loss(components.model, state.adapter, batch, torch.Generator().manual_seed(1)).mean().backward()
+    components.objective.loss(
+        components.model, state.adapter, batch, torch.Generator().manual_seed(1)
+    ).mean().backward()
     (vectors,) = state.parameters()
     assert vectors.grad is not None and bool((vectors.grad != 0).any(dim=-1).all())
     assert all(p.grad is None and not p.requires_grad for p in components.model.parameters())
@@ -203,7 +205,10 @@ def test_vectors_are_not_split_at_a_captions_end(embedding):
 
 def test_strengths_between_off_and_on_are_refused(embedding):
     _, state = built(embedding())
-    with pytest.raises(UsageError, match=r"an embedding has no strength, and 0.6 was asked for"), state.adapter.scaled(0.6):
+    with (
+        pytest.raises(UsageError, match=r"an embedding has no strength, and 0.6 was asked for"),
+        state.adapter.scaled(0.6),
+    ):
         pass
 
 
@@ -258,7 +263,9 @@ def test_killed_runs_end_with_the_same_bits(embedding, tmp_path, pivotal):
     path = tmp_path / "me.toml"
     path.write_text(recipe_to_toml(made))
     words = [str(path), str(tmp_path / "run"), str(tmp_path / "cache"), "[-1, 2, 5]", "1"]
-    done = subprocess.run([sys.executable, "-c", DRIVER, *words], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, *words], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["killed"] == result["whole"] and len(result["whole"]) == 5
@@ -300,12 +307,18 @@ REFUSED = {
     "17 vectors": ({"embedding__vectors": 17}, r"embedding.vectors = 17: should be less than or equal to 16"),
     "no vector": ({"embedding__vectors": 0}, r"embedding.vectors = 0: should be greater than or equal to 1"),
     "no initial words": ({"embedding__init": " "}, r"embedding.init is empty"),
-    "no class word": ({"concepts__0__subject": "zwx"}, r"embedding.init is not set, and the subject 'zwx' has no class"),
+    "no class word": (
+        {"concepts__0__subject": "zwx"},
+        r"embedding.init is not set, and the subject 'zwx' has no class",
+    ),
     "a known word": ({"concepts__0__trigger": "smile"}, r"trigger 'smile' is a word that the base knows"),
     "its own initial word": ({"embedding__init": "zwx hair"}, r"trigger 'zwx' is one of its own initial words"),
     "no trigger": ({"concepts__0__trigger": ""}, r"needs a trigger word"),
     "no caption": ({"captions__prefix": "", "concepts__0__trigger": "qvk"}, r"no caption has the trigger 'qvk'"),
-    "cut captions": ({"captions__prefix": "a " * 80}, r"comes after the 75 tokens of model.max_tokens in every caption"),
+    "cut captions": (
+        {"captions__prefix": "a " * 80},
+        r"comes after the 75 tokens of model.max_tokens in every caption",
+    ),
     "a network's rate": ({"optimizer__lr": 1e-4}, r"no network trains: set embedding.lr"),
     "a stop alone": ({"embedding__until": 0.5}, r"nothing would train after it"),
     "a whole model": ({"adapter__kind": "full"}, r"has no place for the vectors"),
@@ -338,7 +351,10 @@ def test_a_file_of_one_word_cannot_hold_two(embedding):
 
 def test_what_is_probably_not_meant_is_warned_of(embedding):
     warned = "\n".join(make_plan(embedding(embedding__vectors=1, embedding__init="dragon smile")).warnings)
-    assert re.search(r"'dragon' is no single token of the base; training starts from d \+ ", warned) or "dragon" not in warned
+    assert (
+        re.search(r"'dragon' is no single token of the base; training starts from d \+ ", warned)
+        or "dragon" not in warned
+    )
     assert re.search(r"'dragon smile' has \d tokens for 1 vector: .*smile is left out", warned)
     long = make_plan(embedding(captions__suffix="a " * 70)).warnings
     assert any("longer than model.max_tokens = 75" in w for w in long)

@@ -16,7 +16,10 @@ Network = TypeVar("Network", bound=Adapter)
 
 
 class AdapterWithEmbeddings(Adapter, Generic[Network]):
-    """An adapter and embeddings that were trained with it. The strength is the adapter's; at 0 the words are off too."""
+    """An adapter and embeddings that were trained with it.
+
+    The strength is the adapter's; at 0 the words are off too.
+    """
 
     def __init__(self, network: Network, embeddings: EmbeddingAdapter) -> None:
         self.network = network

@@ -62,7 +62,7 @@ def _adapter_of(text: str) -> tuple[Path, float]:
     if found is None:
         raise UsageError(
             f"{text} is not an adapter" + (": it is a whole model" if (path / "model_index.json").is_file() else ""),
-            hint="--adapter takes .safetensors files of adapters and embeddings, folders of diffusers or PEFT, and runs; "
-            "pass a whole model as MODEL",
+            hint="--adapter takes .safetensors files of adapters and embeddings, folders of diffusers or PEFT, and "
+            "runs; pass a whole model as MODEL",
         )
     return found, strength

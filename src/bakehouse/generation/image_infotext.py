@@ -52,7 +52,9 @@ def image_infotext(
     """
     asked = {one.path for one in read.adapters}
     own = [(path, strength) for path, strength in adapters if path not in asked and not is_embedding(path)]
-    embeddings = [f"{path.stem}: {sha256_file(path)[:12]}" for path, strength in adapters if strength and is_embedding(path)]
+    embeddings = [
+        f"{path.stem}: {sha256_file(path)[:12]}" for path, strength in adapters if strength and is_embedding(path)
+    ]
     hashes = [(path.stem, tensor_hash(path)) for path in (*(path for path, _ in own), *sorted(asked))]
     brackets = any(bracket in text for text in (request.prompt, request.negative) for bracket in "([")
     width, height = spec.width, spec.height

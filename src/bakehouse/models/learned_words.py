@@ -1,7 +1,7 @@
 """Words of a model that stand for vectors: those of its adapters, in training and when images are generated.
 
-They are words in whatever the model encodes: captions, samples, prompts. Only the vectors are trained, so that no row of
-the text encoder's own table ever has a gradient or changes.
+They are words in whatever the model encodes: captions, samples, prompts. Only the vectors are trained, so that no row
+of the text encoder's own table ever has a gradient or changes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Textual inversions: word vectors that a prompt uses by a word. Gal et al. 2022, arXiv:2208.01618.
 
-`TextualInversions` are files that prompts name; `LearnedWords` (`learned_words.py`) are the vectors of a model's adapters.
+`TextualInversions` are files that prompts name. The vectors of a model's adapters are in `learned_words.py`.
 """
 
 from __future__ import annotations

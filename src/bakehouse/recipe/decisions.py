@@ -177,9 +177,9 @@ class Derivation:
             self.decide("embedding.init", name, "the class word: training starts from what the base knows")
         if spec.lr is None:
             row = self.recipe.optimizer.row
-            lr = row.lr if row.finds_rate else row.rate_like(self.preset.embedding_lr)
-            why = "the optimizer finds the learning rate itself" if row.finds_rate else "vectors need a higher rate"
-            self.decide("embedding.lr", lr, why if row.finds_rate else f"{why} than a network's weights")
+            lr = row.lr if row.finds_rate else row.rate_like(self.preset.embedding_lr or 10 * self.preset.lr)
+            why = "vectors need a much higher rate than a network's weights"
+            self.decide("embedding.lr", lr, "the optimizer finds the learning rate itself" if row.finds_rate else why)
         if alone and "dtype" not in self.recipe.save.model_fields_set:
             self.decide("save.dtype", "fp32", "the file has a few kilobytes: nothing is saved by rounding")
 

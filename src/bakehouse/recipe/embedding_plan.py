@@ -20,7 +20,7 @@ from bakehouse.recipe.recipe import ConceptSpec, Recipe
 from bakehouse.recipe.words_in_captions import has_word
 
 _RARE_SHARE = 5
-"""Of the words that are a single token the last of so many parts are rare; before them are words of everyday language."""
+"""Of the words that are a single token, the last of so many parts are rare; before them are words of everyday life."""
 
 
 @dataclass
@@ -140,7 +140,7 @@ def _check_words(recipe: Recipe, concept: ConceptSpec, tokenizer: Any, found: Em
 
 
 def _is_known(word: str, base: str, tokenizer: Any) -> bool:
-    """Whether a base has a word of its own that would be lost: one that it was trained with, or one of everyday life."""
+    """Whether a base has a word of its own, which would be lost: it was trained with it, or it is of everyday life."""
     vocabulary = family_of(base).vocabulary
     if vocabulary is not None:
         return load_vocabulary(vocabulary).knows(word)
@@ -157,8 +157,8 @@ def _check_captions(recipe: Recipe, number: int, images: ImageSet, tokenizer: An
     placed = [counts.of(t, word) if counts else (0 if has_word(t, word) else None, 0) for t in texts]
     if texts and all(at is None for at, _ in placed):
         found.errors.append(
-            f"{concept.folder}: no caption has the trigger {word!r}, so its vectors would never be trained: add it with "
-            f"`bakehouse captions edit {concept.folder} --add {word}`, or leave captions.prefix out"
+            f"{concept.folder}: no caption has the trigger {word!r}, so its vectors would never be trained: add it "
+            f"with `bakehouse captions edit {concept.folder} --add {word}`, or leave captions.prefix out"
         )
         return
     starts = [at for at, _ in placed if at is not None]

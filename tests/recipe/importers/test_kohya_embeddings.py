@@ -20,8 +20,8 @@ def facts(recipe):
     [
         (HEAD, "settings.toml"),
         (
-            "accelerate launch train_textual_inversion.py --train_data_dir img --max_train_steps 900 --token_string zwx "
-            "--init_word person --num_vectors_per_token 4 --learning_rate 5e-4",
+            "accelerate launch train_textual_inversion.py --train_data_dir img --max_train_steps 900 "
+            "--token_string zwx --init_word person --num_vectors_per_token 4 --learning_rate 5e-4",
             "go.sh",
         ),
         (
@@ -36,7 +36,10 @@ def test_a_training_of_kohyas(imported, text, name):
     made = imported(text, name)
     assert facts(made.recipe) == ("embedding", "none", 4, "person", 5e-4, None)
     assert made.recipe.train.steps == 900
-    assert {(c.trigger_word, c.subject) for c in made.recipe.concepts} == {("zwx", "zwx hzn hat"), ("zwx", "zwx person")}
+    assert {(c.trigger_word, c.subject) for c in made.recipe.concepts} == {
+        ("zwx", "zwx hzn hat"),
+        ("zwx", "zwx person"),
+    }
     assert not made.lost
 
 

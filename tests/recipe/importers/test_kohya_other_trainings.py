@@ -111,9 +111,7 @@ def test_other_trainings_are_refused_by_name(imported, name, text, what):
 def test_options_of_other_models_do_nothing_and_at_their_defaults_are_worth_no_line(imported):
     """With the defaults of the peers' own parsers."""
     defaults = {
-        k: v[0]
-        for k, v in shipped_table("kohya_other_trainings.toml")["defaults"].items()
-        if v and k != "model_type"
+        k: v[0] for k, v in shipped_table("kohya_other_trainings.toml")["defaults"].items() if v and k != "model_type"
     }
     lines = [f"{k} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for k, v in defaults.items()]
     made = imported(HEAD + "\n".join([*lines, "guidance_scale = 1.0"]).replace("guidance_scale = 3.5\n", ""))

@@ -44,8 +44,8 @@ class Preset(Spec):
     text_lr: float
     vectors: int = 2
     """Vectors of an embedding."""
-    embedding_lr: float = 1e-3
-    """Learning rate of an embedding's vectors, beside an adapter or alone."""
+    embedding_lr: float | None = None
+    """Learning rate of an embedding's vectors; None: ten times `lr`."""
     min_images: int = 1
     """Below this there is a warning."""
     good_images: int = 1
