@@ -103,6 +103,8 @@ def test_pivotal_tuning_in_one_file(run, tmp_path, tiny_folder):
     assert not np.array_equal(drawn(run, "run", "zwx person", "--weight", "0.5"), both)
     off = drawn(run, "run", "zwx person", "--weight", "0")
     assert np.array_equal(off, drawn(run, tiny_folder, "zwx person")), "at strength 0 all of it is off"
+    code, _, err = run("generate", "run", "zwx", "--adapter", file, *DRAWN)
+    assert code == 2 and "two embeddings are for the word 'zwx'" in err
     code, _, err = run("weights", "convert", file, "--to", "diffusers", "-o", "out.safetensors")
     assert code == 0 and "vectors of 'zwx' are in out_emb.safetensors" in err, err
     vectors = load_file(tmp_path / "out_emb.safetensors")

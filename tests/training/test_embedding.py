@@ -311,7 +311,10 @@ REFUSED = {
         {"concepts__0__subject": "zwx"},
         r"embedding.init is not set, and the subject 'zwx' has no class",
     ),
-    "a known word": ({"concepts__0__trigger": "smile"}, r"trigger 'smile' is a word that the base knows"),
+    "a known word": (
+        {"concepts__0__trigger": "smile", "captions__prefix": "smile"},
+        r"trigger 'smile' is a word that the base knows",
+    ),
     "its own initial word": ({"embedding__init": "zwx hair"}, r"trigger 'zwx' is one of its own initial words"),
     "no trigger": ({"concepts__0__trigger": ""}, r"needs a trigger word"),
     "no caption": ({"captions__prefix": "", "concepts__0__trigger": "qvk"}, r"no caption has the trigger 'qvk'"),
@@ -345,16 +348,13 @@ def test_what_cannot_be_trained_is_refused_with_one_message(embedding, case):
 def test_a_file_of_one_word_cannot_hold_two(embedding):
     made = embedding()
     two = [made.concepts[0], made.concepts[0].model_copy(update={"subject": "qvk person", "trigger": None})]
-    with pytest.raises(Problems, match=r"trains one word, and this recipe has zwx and qvk"):
+    with pytest.raises(Problems, match=r"trains one word, and this recipe has zwx, qvk"):
         make_plan(made.model_copy(update={"concepts": tuple(two)}))
 
 
 def test_what_is_probably_not_meant_is_warned_of(embedding):
-    warned = "\n".join(make_plan(embedding(embedding__vectors=1, embedding__init="dragon smile")).warnings)
-    assert (
-        re.search(r"'dragon' is no single token of the base; training starts from d \+ ", warned)
-        or "dragon" not in warned
-    )
-    assert re.search(r"'dragon smile' has \d tokens for 1 vector: .*smile is left out", warned)
+    warned = "\n".join(make_plan(embedding(embedding__vectors=1, embedding__init="qvkxj smile")).warnings)
+    assert re.search(r"qvkxj is no single token of the base; training starts from \w+ \+ .*smile", warned), warned
+    assert re.search(r"'qvkxj smile' has \d tokens for 1 vector: .*smile is left out", warned), warned
     long = make_plan(embedding(captions__suffix="a " * 70)).warnings
     assert any("longer than model.max_tokens = 75" in w for w in long)

@@ -164,11 +164,14 @@ class EmbeddingAdapter(Adapter):
     def _switch(self, on: bool) -> None:
         if on == self._on:
             return
-        for word, vectors in self.vectors.items():
-            if on:
-                self._table.add(word, vectors)
-            else:
-                self._table.remove(word)
+        with contextlib.ExitStack() as undo:  # all words, or none where one is refused
+            for word, vectors in self.vectors.items():
+                if on:
+                    self._table.add(word, vectors)
+                    undo.callback(self._table.remove, word)
+                else:
+                    self._table.remove(word)
+            undo.pop_all()
         self._on = on
 
     def merge_into(self, *, keep: bool = True) -> None:

@@ -36,8 +36,13 @@ def load_with_embeddings(
     Raises:
         UsageError: it is for another base, or a word has two embeddings.
     """
-    adapter = load_adapter(file, model.trainable_modules(), strength)
     words = split_bundled(file.extras)
     if not words:
-        return adapter
-    return AdapterWithEmbeddings(adapter, EmbeddingAdapter(model.words, words, on=strength != 0))
+        return load_adapter(file, model.trainable_modules(), strength)
+    embeddings = EmbeddingAdapter(model.words, words, on=strength != 0)
+    try:
+        adapter = load_adapter(file, model.trainable_modules(), strength)
+    except BaseException:
+        embeddings.remove()
+        raise
+    return AdapterWithEmbeddings(adapter, embeddings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,7 +159,8 @@ def _check_captions(recipe: Recipe, number: int, images: ImageSet, tokenizer: An
     if texts and all(at is None for at, _ in placed):
         found.errors.append(
             f"{concept.folder}: no caption has the trigger {word!r}, so its vectors would never be trained: add it "
-            f"with `bakehouse captions edit {concept.folder} --add {word}`, or leave captions.prefix out"
+            f"with `bakehouse captions edit {shlex.quote(str(concept.folder))} --add {shlex.quote(word)}`, or leave "
+            "captions.prefix out"
         )
         return
     starts = [at for at, _ in placed if at is not None]
