@@ -63,7 +63,7 @@ def test_both_parts_of_a_state_go_back(tiny):
     other = make(2)
     other.load_state_dict(state)
     assert all(torch.equal(t, state[name]) for name, t in other.state_dict().items())
-    with pytest.raises(BakehouseError, match="bundle_emb.qqq"):
+    with pytest.raises(BakehouseError, match=r"bundle_emb\.qqq"):
         other.load_state_dict({name: t for name, t in state.items() if not name.startswith("bundle_emb.")})
     other.remove()
 
