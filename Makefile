@@ -41,6 +41,7 @@ docs: $(VENV)/.ready
 	@$(PY) -m tools.write_audit_docs
 	@$(PY) -m tools.write_program_support_docs
 	@$(PY) -m tools.write_prompt_docs
+	@$(PY) -m tools.write_embedding_docs
 
 bench: $(VENV)/.ready-dev
 	@$(PY) -m benchmarks

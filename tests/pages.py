@@ -30,6 +30,9 @@ CHEAP_SLIDER = {
 }
 """Those added to commands about `smile.toml`."""
 
+WITHOUT_NETWORK = ("adapter.text",)
+"""Settings that commands about `zwx.toml` lack: no network trains with an embedding."""
+
 
 def commands(page: Path) -> list[str]:
     """Return the lines of a page's console blocks, except blocks with a reason not to run them."""
@@ -46,6 +49,7 @@ def cheaper(line: str) -> list[str]:
     words = shlex.split(line)
     if words[1] in ("plan", "train"):
         settings = {**CHEAP_TRAINING, **(CHEAP_SLIDER if "smile.toml" in words else {})}
+        settings = {k: v for k, v in settings.items() if "zwx.toml" not in words or k not in WITHOUT_NETWORK}
         words += [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
     if words[1] in ("generate", "grid") and "--again" not in words:
         words += ["--steps", "1"]

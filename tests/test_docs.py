@@ -114,6 +114,12 @@ def test_tables_of_the_recipe_are_up_to_date():
     assert page(text) == text, "run `make docs`"
 
 
+def test_the_table_of_embeddings_is_up_to_date():
+    page = runpy.run_path(str(ROOT / "tools" / "write_embedding_docs.py"))["page"]
+    text = (ROOT / "docs" / "embeddings.md").read_text("utf-8")
+    assert page(text) == text, "run `make docs`"
+
+
 @pytest.mark.parametrize("name", ["templates.md", "base-models.md"])
 def test_tables_of_templates_and_conventions_are_up_to_date(name):
     page = runpy.run_path(str(ROOT / "tools" / "write_prompt_docs.py"))["PAGES"][name]

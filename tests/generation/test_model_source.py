@@ -136,7 +136,7 @@ def test_errors_say_what_it_is_and_what_is_allowed(tmp_path: Path, lora: Path, t
         (tmp_path / "recipe.toml", {}, r"is a recipe, not a model\n.*bakehouse train"),
         (strange, {}, r"name 'v1-5-pruned\.ckpt', which is not on this machine\n.*--base"),
         (nameless, {}, r"do not name it\n.*--base"),
-        (vae, {}, r"holds neither a model nor an adapter; .*'vae'"),
+        (vae, {}, r"holds no model, adapter or embedding; .*'vae'"),
         ("crumb", {"base": "crumb"}, r"whole model, so it takes no --base"),
         (lora, {"base": lora}, r"is an adapter, or the run of one"),
         (run.folder, {}, r"no weights yet"),

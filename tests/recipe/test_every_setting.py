@@ -55,6 +55,9 @@ ELSEWHERE = {
         "slider.vary_sizes", "slider.trajectories", "slider.points", "slider.steps", "slider.guidance",
         "slider.sampler", "slider.strengths", "slider.images",
     ),
+    "embeddings, tests/training/test_embedding.py": (
+        "embedding.vectors", "embedding.init", "embedding.lr", "embedding.until", "embedding.keep_norm",
+    ),
     "said of by its kind": ("loss.kind",),
 }  # fmt: skip
 """Settings of which no lens below is a proof, and why."""

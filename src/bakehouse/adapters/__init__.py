@@ -9,6 +9,7 @@ from bakehouse.adapters.adapter_file import AdapterFile, metadata_for, save_adap
 from bakehouse.adapters.adapter_reader import read_adapter, read_safetensors_adapter
 from bakehouse.adapters.boft import BOFT, BOFTLayer
 from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer
+from bakehouse.adapters.embedding import EmbeddingAdapter, EmbeddingSpec
 from bakehouse.adapters.full_diff import DiffLayer, FullDiff
 from bakehouse.adapters.full_finetune import FullAdapter, FullFineTune
 from bakehouse.adapters.glora import GLoRA, GLoRALayer
@@ -20,8 +21,10 @@ from bakehouse.adapters.loha import LoHa, LoHaLayer
 from bakehouse.adapters.lokr import LoKr, LoKrLayer
 from bakehouse.adapters.lora import LoRA, LoRALayer
 from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
+from bakehouse.adapters.no_adapter import NoAdapter
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFT, OFTLayer
+from bakehouse.adapters.with_embeddings import AdapterWithEmbeddings
 
 AdapterSpec = Annotated[
     LoRA
@@ -33,7 +36,8 @@ AdapterSpec = Annotated[
     | BOFT
     | GLoRA
     | FullDiff
-    | FullFineTune,
+    | FullFineTune
+    | NoAdapter,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
@@ -47,10 +51,13 @@ __all__ = [
     "AdapterSpec",
     "AdapterSpecBase",
     "AdapterTarget",
+    "AdapterWithEmbeddings",
     "BOFTLayer",
     "DiffLayer",
     "DyLoRA",
     "DyLoRALayer",
+    "EmbeddingAdapter",
+    "EmbeddingSpec",
     "FullAdapter",
     "FullDiff",
     "FullFineTune",
@@ -67,6 +74,7 @@ __all__ = [
     "LoRA",
     "LoRALayer",
     "NetworkSpec",
+    "NoAdapter",
     "NormLayer",
     "OFTLayer",
     "inject",

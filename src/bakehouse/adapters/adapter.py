@@ -110,6 +110,9 @@ class Adapter(ABC):
     def keep_base(self) -> None:  # noqa: B027 - most change no weight of the base
         """Keep what `scaled(0)` needs to compute the base after training; called before the first step."""
 
+    def begin_step(self, share: float) -> None:  # noqa: B027 - most train from the first step to the last
+        """Prepare for a step, before which `share` of the training, 0 to 1, is done."""
+
     def apply_max_norm(self) -> None:  # noqa: B027 - most adapters have no limit
         """Scale down updates whose norm exceeds the spec's `max_norm`; called after each optimizer step."""
 

@@ -79,9 +79,7 @@ def coverage_of_keys(keys: Iterable[str]) -> Coverage:
     entries = []
     for key in keys:
         if key.startswith(BUNDLED):
-            entries.append(
-                UnappliedItem(key, "carried", "embeddings are not loaded: in a prompt the word is an ordinary one")
-            )
+            entries.append(UnappliedItem(key, "carried", "vectors of a word, which change no module"))
         else:
             entries.append(UnappliedItem(key, "refused", "not a tensor of a supported adapter"))
     return Coverage(tuple(entries))

@@ -20,6 +20,9 @@ from bakehouse.adapters.adapter import AdapterSpecBase
 from bakehouse.core.errors import did_you_mean
 from bakehouse.core.parse_json_toml_yaml import parse_json
 
+EMBEDDING = "bakehouse.embedding"
+"""Key of the words that a file has vectors for: JSON of each word's settings."""
+
 FACTS: Mapping[str, str] = {
     "epoch": "ss_epoch",
     "epochs": "ss_num_epochs",
@@ -73,6 +76,7 @@ FACTS: Mapping[str, str] = {
     "thumbnail": "modelspec.thumbnail",
     "recipe": "bakehouse.recipe",
     "triggers": "bakehouse.triggers",
+    "embedding": EMBEDDING,
 }
 """Our names of the facts of a training and their keys in the header."""
 

@@ -27,6 +27,33 @@ def adapter_at(path: Path) -> Path | None:
     return files.get("", path) if kind_of(path).kind == "adapter" else None
 
 
+def weights_at(path: Path) -> Path | None:
+    """Return the trained weights that go on a base: an adapter, as `adapter_at` finds it, or an embedding's file.
+
+    Raises:
+        BakehouseError: a file is damaged.
+    """
+    found = adapter_at(path)
+    return path if found is None and path.is_file() and is_embedding(path) else found
+
+
+def is_embedding(path: Path) -> bool:
+    """Whether a path is a .safetensors with the vectors of a word.
+
+    Raises:
+        BakehouseError: it is damaged.
+    """
+    return path.is_file() and path.suffix.lower() == ".safetensors" and kind_of(path).kind == "embedding"
+
+
+def word_of(path: Path) -> str:
+    """Return the word that an embedding's file is for: as its header says, else its name, as in A1111."""
+    from bakehouse.adapters.embedding import word_in
+    from bakehouse.models.identify import read_header
+
+    return word_in(read_header(path).metadata, path.stem)
+
+
 def kind_of(path: Path) -> FileKind:
     """Return the kind of a file or of an adapter's folder.
 
@@ -60,10 +87,14 @@ def check_family(path: Path, base: str) -> None:
 
 
 def unapplied_notes(path: Path) -> list[str]:
-    """Return warnings about the parts of an adapter that are not applied."""
+    """Return warnings about the parts of an adapter that are not applied; embeddings inside it are."""
     from bakehouse.adapters.adapter_reader import adapter_coverage
+    from bakehouse.adapters.file_coverage import BUNDLED, Coverage
 
-    return [f"{path.name}: not applied: {note}" for note in adapter_coverage(path).notes]
+    if is_embedding(path):
+        return []
+    left = Coverage(tuple(e for e in adapter_coverage(path).entries if not e.name.startswith(BUNDLED)))
+    return [f"{path.name}: not applied: {note}" for note in left.notes]
 
 
 @functools.lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from pathlib import Path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.model_catalogue import locate_model
 from bakehouse.core.run_folder import Run
-from bakehouse.generation.adapter_header import adapter_at, check_family
+from bakehouse.generation.adapter_header import check_family, weights_at
 from bakehouse.generation.model_source import ModelSource, did_you_mean_beside
 from bakehouse.generation.run_weights import selected_weights
 
@@ -58,11 +58,11 @@ def _adapter_of(text: str) -> tuple[Path, float]:
     strength = 1.0
     if (path / "recipe.toml").is_file():
         path, strength = selected_weights(Run(path))
-    found = adapter_at(path)
+    found = weights_at(path)
     if found is None:
         raise UsageError(
             f"{text} is not an adapter" + (": it is a whole model" if (path / "model_index.json").is_file() else ""),
-            hint="--adapter takes .safetensors files of adapters, folders of diffusers or PEFT, and runs; "
-            "pass a whole model as MODEL",
+            hint="--adapter takes .safetensors files of adapters and embeddings, folders of diffusers or PEFT, and "
+            "runs; pass a whole model as MODEL",
         )
     return found, strength

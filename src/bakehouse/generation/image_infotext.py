@@ -7,7 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakehouse.generation.adapter_header import tensor_hash
+from bakehouse.core.files import sha256_file
+from bakehouse.generation.adapter_header import is_embedding, tensor_hash
 from bakehouse.generation.draw_infotext import draw_settings, strength_of
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.region_infotext import region_settings
@@ -51,7 +52,10 @@ def image_infotext(
         downscale: pixels of one latent on each axis.
     """
     asked = {one.path for tags in read.adapters_by_prompt for one in tags}
-    own = [(path, strength) for path, strength in adapters if path not in asked]
+    own = [(path, strength) for path, strength in adapters if path not in asked and not is_embedding(path)]
+    embeddings = [
+        f"{path.stem}: {sha256_file(path)[:12]}" for path, strength in adapters if strength and is_embedding(path)
+    ]
     hashes = [
         (path.stem, tensor_hash(path))
         for path in (*(path for path, _ in own), *sorted(asked, key=lambda path: (path.stem, path)))
@@ -77,7 +81,7 @@ def image_infotext(
         **draw_settings(request, prepared),
         **region_settings(request.regions),
         "Lora hashes": lora_hashes(hashes),
-        "TI hashes": read.embedding_hashes,
+        "TI hashes": ", ".join([*embeddings, *filter(None, [read.embedding_hashes])]) or None,
         "Emphasis": EMPHASIS_NAMES[request.emphasis] if brackets and request.emphasis != "original" else None,
         "Version": f"bakehouse {metadata.version('bakehouse')}",
     }

@@ -13,7 +13,7 @@ from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files_of_adapter import DIFFUSERS_FILE, PEFT_FILE
 from bakehouse.core.model_catalogue import locate_model, model_names
 from bakehouse.core.run_folder import Run
-from bakehouse.generation.adapter_header import adapter_at, check_family, kind_of
+from bakehouse.generation.adapter_header import adapter_at, check_family, is_embedding, kind_of, weights_at
 from bakehouse.generation.run_weights import selected_weights
 from bakehouse.generation.training_settings import find_base, run_of, settings_from_metadata, whole_number
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ALLOWED = (
     "`crumb`, a diffusers folder, a .safetensors or .ckpt checkpoint, a Hub id (owner/name), a run folder, "
-    "an adapter's .safetensors or PEFT folder, or a name of `bakehouse models list`"
+    "an adapter's .safetensors or PEFT folder, an embedding's .safetensors, or a name of `bakehouse models list`"
 )
 _HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
 
@@ -103,7 +103,7 @@ def replace_weights(source: ModelSource, ref: str | Path) -> ModelSource:
         UsageError: no such weights.
         BakehouseError: a file is damaged.
     """
-    path = adapter_at(Path(ref).expanduser())
+    path = weights_at(Path(ref).expanduser())
     if path is not None:
         check_family(path, source.base)
         new = replace(source, adapters=((path, 1.0),))
@@ -177,11 +177,11 @@ def _file(path: Path, base: str | Path | None) -> ModelSource:
     if suffix != ".safetensors":
         raise UsageError(f"{path} is a {suffix or 'nameless'} file, not a model", hint=f"a model is {ALLOWED}")
     kind = kind_of(path).kind
-    if kind == "adapter":
+    if kind in ("adapter", "embedding"):
         return _adapter(path, base)
     if kind != "checkpoint":
         raise UsageError(
-            f"{path} holds neither a model nor an adapter; its kind is {kind!r}", hint=f"a model is {ALLOWED}"
+            f"{path} holds no model, adapter or embedding; its kind is {kind!r}", hint=f"a model is {ALLOWED}"
         )
     return _whole_model(str(path), base, title=path.stem)
 
@@ -205,7 +205,8 @@ def _adapter(path: Path, base: str | Path | None) -> ModelSource:
     if found is None:
         because = f"name {named!r}, which is not on this machine" if named else "do not name it"
         raise UsageError(
-            f"{path} is an adapter, and its base model is not known: its metadata {because}",
+            f"{path} is {'an embedding' if is_embedding(path) else 'an adapter'}, and its base model is not known: its "
+            f"metadata {because}",
             hint="pass its base model: --base crumb, --base MODEL.safetensors or --base owner/name",
         )
     root = resolve(found)

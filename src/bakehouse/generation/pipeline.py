@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 
-from bakehouse.adapters import load_adapter
-from bakehouse.adapters.adapter import LayerAdapter
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Warned, ignore
 from bakehouse.dtypes import DTYPES
@@ -30,6 +28,7 @@ from bakehouse.generation.read_prompts import ReadPrompt, read_prompts
 from bakehouse.generation.region_masks import RegionReader
 from bakehouse.generation.request import GeneratedImage, ImageRequest
 from bakehouse.generation.source_image import Canvas, PreparedSource, named, plan_canvas, prepare
+from bakehouse.generation.trained_weights import TrainedWeights, load_weights
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
@@ -58,7 +57,7 @@ class _LoadedAdapter:
 
     path: Path
     strength: float
-    adapter: LayerAdapter
+    adapter: TrainedWeights
     own: bool
     """Whether it is the model's own (a run's or a file's), not one that was added to it."""
 
@@ -299,7 +298,7 @@ class Pipeline:
         self.close()
 
     def _apply(self, path: Path, strength: float, *, own: bool) -> None:
-        adapter = load_adapter(path, self.denoiser.trainable_modules()).eval()
+        adapter = load_weights(path, self.denoiser).eval()
         self._loaded.append(_LoadedAdapter(path, strength, adapter, own))
 
     def _find_embeddings(self) -> None:

@@ -11,8 +11,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bakehouse.adapters.adapter import LayerAdapter
 from bakehouse.generation.read_prompts import AdapterKey, PromptAdapter, ReadPrompt
+from bakehouse.generation.trained_weights import TrainedWeights
 from bakehouse.models.prompt_guiders import PromptCache
 from bakehouse.models.region_map import MAIN, RegionMap
 
@@ -55,7 +55,7 @@ def strengths(key: AdapterKey, read: ReadPrompt, own: float = 0.0) -> Strengths:
 class PlacedAdapters:
     """Adapters with their strengths, for one batch."""
 
-    def __init__(self, adapters: Sequence[tuple[AdapterKey, LayerAdapter, Strengths]], region_map: RegionMap) -> None:
+    def __init__(self, adapters: Sequence[tuple[AdapterKey, TrainedWeights, Strengths]], region_map: RegionMap) -> None:
         """Take adapters on the model; `region_map` says where regions are."""
         self._adapters, self._map = adapters, region_map
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bakehouse.adapters.adapter import LayerAdapter
+from bakehouse.adapters import AdapterWithEmbeddings, LayerAdapter
 from bakehouse.adapters.adapter_reader import read_adapter, with_modules
-from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.core.errors import UsageError
 from bakehouse.generation.read_prompts import AdapterKey, PromptAdapter
+from bakehouse.generation.trained_weights import load_with_embeddings
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.weights.dylora_slices import cut
 
@@ -18,9 +18,11 @@ class PromptAdapters:
 
     def __init__(self, model: Denoiser) -> None:
         self._model = model
-        self._loaded: dict[AdapterKey, LayerAdapter] = {}
+        self._loaded: dict[AdapterKey, LayerAdapter | AdapterWithEmbeddings[LayerAdapter]] = {}
 
-    def loaded(self, adapters: Sequence[PromptAdapter]) -> dict[AdapterKey, LayerAdapter]:
+    def loaded(
+        self, adapters: Sequence[PromptAdapter]
+    ) -> dict[AdapterKey, LayerAdapter | AdapterWithEmbeddings[LayerAdapter]]:
         """Return adapters, at strength 0; those of earlier prompts that are not among them are removed.
 
         Raises:
@@ -40,12 +42,12 @@ class PromptAdapters:
         while self._loaded:
             self._loaded.popitem()[1].remove()
 
-    def _load(self, one: PromptAdapter) -> LayerAdapter:
-        if one.rank is None:
-            return load_adapter(one.path, self._model.trainable_modules(), 0.0)
+    def _load(self, one: PromptAdapter) -> LayerAdapter | AdapterWithEmbeddings[LayerAdapter]:
         file = read_adapter(one.path)
+        if one.rank is None:
+            return load_with_embeddings(file, self._model, 0.0)
         if not any("lora_down.weight" in tensors for tensors in file.modules.values()):
             raise UsageError(f"dyn = {one.rank}: {one.path} has no ranks that could be left out; only LoRAs have")
         # A1111 leaves out ranks and keeps the scale alpha / rank of the whole file.
         modules = {stem: cut(tensors, one.rank, alpha_shrinks=True) for stem, tensors in file.modules.items()}
-        return load_adapter(with_modules(file, modules), self._model.trainable_modules(), 0.0)
+        return load_with_embeddings(with_modules(file, modules), self._model, 0.0)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bakehouse.core.files import sha256_bytes
 from bakehouse.data.weighted_prompt import PromptText
+from bakehouse.models.learned_words import LearnedWords
 from bakehouse.models.noise_schedule import NoiseSchedule
 from bakehouse.models.textual_inversion import TextualInversions
 
@@ -119,6 +120,8 @@ class Denoiser(nn.Module, ABC):
     """Whether the network is conditioned on each image's size and crop (`Conditioning.with_sizes`)."""
     native_size: int
     """Side of the images that the model was trained on, in pixels."""
+    words: LearnedWords
+    """Words that stand for the vectors of an adapter, in all that is encoded."""
     notes: tuple[str, ...] = ()
     """Messages for the user about how this model was found or read."""
 
@@ -224,7 +227,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def token_count(self, prompts: Sequence[str]) -> list[int]:
-        """Return the tokens of each prompt, without start and end tokens; those after 75 x `chunks` are ignored."""
+        """Return the number of tokens of each prompt, without start and end; those after 75 x `chunks` are ignored."""
 
     @abstractmethod
     def tokens(self, prompts: Sequence[str]) -> list[list[str]]:

@@ -181,9 +181,20 @@ def _other_networks(shapes: Shapes) -> FileKind | None:
             return FileKind("checkpoint", family, f"keys {mark.rstrip('.')}...")
     if any(k.startswith(("control_model.", "controlnet_")) or "zero_convs." in k for k in shapes):
         return FileKind("controlnet", "", "keys control_model... or controlnet_...")
-    if set(shapes) & {"emb_params", "string_to_param", "clip_l"}:
-        return FileKind("embedding", "", "key emb_params")
-    return None
+    return _embedding(shapes)
+
+
+_EMBEDDING_KEYS = ("emb_params", "clip_g", "clip_l", "string_to_param", "text_encoders_0")
+
+
+def _embedding(shapes: Shapes) -> FileKind | None:
+    key = next((k for k in _EMBEDDING_KEYS if k in shapes), None)
+    single = next(iter(shapes)) if len(shapes) == 1 else ""
+    if key is None and not (single.startswith("<") and single.endswith(">") and len(shapes[single]) in (1, 2)):
+        return None
+    key = key or single
+    family = "sdxl" if key == "clip_g" else _family_of_context(shapes[key][-1] if shapes[key] else 0)
+    return FileKind("embedding", family, f"key {key}")
 
 
 _INPUTS: Mapping[int, Kind] = {5: "depth model", 8: "pix2pix model", 9: "inpainting model"}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bakehouse.data.weighted_prompt import Break, Emphasis, PromptText, WeightedText
 from bakehouse.models.text_encoders import CHUNK_TOKENS, prompt_token_ids
-from bakehouse.models.textual_inversion import TextualInversion, TextualInversions
+from bakehouse.models.textual_inversion import TextualInversion, WordVectors
 
 COMMA_BACKTRACK = 20
 """Where a chunk is full, what follows a comma among its last tokens moves to the next chunk; that many tokens."""
@@ -41,7 +41,7 @@ class TokenChunk:
         return rest
 
 
-def token_chunks(tokenizer: Any, text: PromptText, inversions: TextualInversions | None = None) -> list[TokenChunk]:
+def token_chunks(tokenizer: Any, text: PromptText, inversions: WordVectors | None = None) -> list[TokenChunk]:
     """Return the chunks of a prompt, at least one.
 
     Each piece is tokenized by itself. A word that spells the name of a textual inversion becomes its vectors, which
@@ -79,6 +79,26 @@ def token_chunks(tokenizer: Any, text: PromptText, inversions: TextualInversions
             chunk.add([0] * len(inversion), piece.weight)
             at += length
     return [*done, chunk] if chunk.ids or not done else done
+
+
+def plain_chunks(ids: Sequence[int], words: WordVectors) -> list[TokenChunk]:
+    """Return the chunks of a plain prompt, at least one: filled one after another, without regard to commas.
+
+    Captions and the prompts of `Denoiser.encode_prompt` are plain. The vectors of a word stay together in a chunk.
+    """
+    done: list[TokenChunk] = []
+    chunk, at = TokenChunk(), 0
+    while at < len(ids):
+        found, length = words.at(ids, at)
+        taken = [ids[at]] if found is None else [0] * len(found)
+        if len(chunk.ids) + len(taken) > CHUNK_TOKENS:
+            done.append(chunk)
+            chunk = TokenChunk()
+        if found is not None:
+            chunk.inserted.append((len(chunk.ids), found))
+        chunk.add(taken, 1.0)
+        at += length
+    return [*done, chunk]
 
 
 def chunk_rows(tokenizer: Any, chunks: Sequence[TokenChunk], *, count: int, length: int) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,9 @@ from bakehouse.data.weighted_prompt import PromptText
 from bakehouse.models.denoiser import Conditioning, Denoiser, Moments
 from bakehouse.models.detect_prediction_type import ZERO_TERMINAL
 from bakehouse.models.diffusers_networks import checkpoint_text_encoder, config_json, file_text_names
+from bakehouse.models.learned_words import LearnedWords
 from bakehouse.models.noise_schedule import schedule_from_config
-from bakehouse.models.prompt_chunks import chunk_rows, emphasized, token_chunks
+from bakehouse.models.prompt_chunks import TokenChunk, chunk_rows, emphasized, plain_chunks, token_chunks
 from bakehouse.models.text_encoders import (
     layer_count,
     normalized_hidden_state,
@@ -29,7 +30,7 @@ from bakehouse.models.text_encoders import (
     token_ids,
     with_text_model_level,
 )
-from bakehouse.models.textual_inversion import TextualInversions, inserted_vectors
+from bakehouse.models.textual_inversion import TextualInversion, TextualInversions, inserted_vectors
 from bakehouse.models.weights_fingerprint import file_sha256, files_fingerprint, tensors_sha256
 
 DEFAULT_SCHEDULER = {
@@ -97,6 +98,7 @@ class StableDiffusion(Denoiser):
         self.downscale = 2 ** (len(vae.config.block_out_channels) - 1)
         self.native_size = int(unet.config.sample_size) * self.downscale
         self._fingerprint: str | None = None
+        self.words = LearnedWords(self.text_encoders, {p: getattr(self, tokenizer_part(p)) for p in self.text_parts})
         if unet.config.in_channels != self.latent_channels:
             raise UsageError(
                 f"{self.name} is not a plain text-to-image model: its UNet takes {unet.config.in_channels} channels, "
@@ -184,14 +186,31 @@ class StableDiffusion(Denoiser):
         return float(self.vae.config.scaling_factor), float(self.vae.config.shift_factor or 0.0)
 
     def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        ids = {part: self.token_ids(prompts, chunks=chunks, part=part) for part in self.text_parts}
         hidden, pooled = [], None
-        for part in self.text_parts:
-            state, projected = self._encode_ids(part, ids[part].view(-1, ids[part].shape[-1]), clip_skip)
+        for part, encoder in self.text_encoders.items():
+            ids, placed = self._plain_rows(prompts, chunks=chunks, part=part)
+            with inserted_vectors(encoder, part, placed):
+                state, projected = self._encode_ids(part, ids, clip_skip)
             hidden.append(state.reshape(len(prompts), -1, state.shape[-1]))
             if projected is not None:
                 pooled = projected.view(len(prompts), chunks, -1)[:, 0]
         return Conditioning(torch.cat(hidden, dim=-1), pooled)
+
+    def _plain_rows(
+        self, prompts: Sequence[str], *, chunks: int, part: str
+    ) -> tuple[Tensor, list[list[tuple[int, TextualInversion]]]]:
+        """Return token ids [B x chunks, 77] of plain prompts, and where each row has the vectors of words."""
+        if not len(self.words) or chunks < 1:
+            ids = self.token_ids(prompts, chunks=chunks, part=part)
+            return ids.view(-1, ids.shape[-1]), []
+        tokenizer = getattr(self, tokenizer_part(part))
+        rows: list[TokenChunk] = []
+        for prompt_ids in prompt_token_ids(tokenizer, prompts):
+            kept = plain_chunks(prompt_ids, self.words)[:chunks]
+            rows += [*kept, *(TokenChunk() for _ in range(chunks - len(kept)))]
+        length = int(getattr(self, part).config.max_position_embeddings)
+        ids, _ = chunk_rows(tokenizer, rows, count=len(rows), length=length)
+        return ids, _after_start(rows)
 
     def encode_text(
         self,
@@ -205,11 +224,10 @@ class StableDiffusion(Denoiser):
         hidden, pooled = [], None
         for part, encoder in self.text_encoders.items():
             tokenizer = getattr(self, tokenizer_part(part))
-            found = token_chunks(tokenizer, text, inversions)
+            found = token_chunks(tokenizer, text, self.words.or_else(inversions))
             length = int(encoder.config.max_position_embeddings)
             ids, weights = chunk_rows(tokenizer, found, count=max(chunks, len(found)), length=length)
-            placed = [[(1 + at, vectors) for at, vectors in chunk.inserted] for chunk in found]
-            with inserted_vectors(encoder, part, placed):
+            with inserted_vectors(encoder, part, _after_start(found)):
                 state, projected = self._encode_ids(part, ids, clip_skip)
             hidden.append(emphasized(state, weights, text.emphasis).reshape(1, -1, state.shape[-1]))
             if projected is not None:
@@ -232,10 +250,12 @@ class StableDiffusion(Denoiser):
         return token_ids(getattr(self, tokenizer_part(part)), prompts, chunks=chunks, length=length)
 
     def token_count(self, prompts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in prompt_token_ids(self.tokenizers["tokenizer"], prompts)]
+        found = prompt_token_ids(self.tokenizers["tokenizer"], prompts)
+        return [sum(len(chunk.ids) for chunk in plain_chunks(ids, self.words)) for ids in found]
 
     def chunk_token_counts(self, text: PromptText, inversions: TextualInversions | None = None) -> list[int]:
-        return [len(chunk.ids) for chunk in token_chunks(self.tokenizers["tokenizer"], text, inversions)]
+        words = self.words.or_else(inversions)
+        return [len(chunk.ids) for chunk in token_chunks(self.tokenizers["tokenizer"], text, words)]
 
     def textual_inversions(self, files: Mapping[str, Path]) -> TextualInversions:
         widths = {
@@ -328,6 +348,11 @@ class StableDiffusion(Denoiser):
 
     def _index_facts(self) -> dict[str, Any]:
         return {"requires_safety_checker": False, "safety_checker": [None, None]}
+
+
+def _after_start(chunks: Sequence[TokenChunk]) -> list[list[tuple[int, TextualInversion]]]:
+    """Return the vectors in each chunk and the index of the first token that they replace, start token included."""
+    return [[(1 + at, vectors) for at, vectors in chunk.inserted] for chunk in chunks]
 
 
 def tokenizer_part(text_part: str) -> str:

@@ -1,4 +1,7 @@
-"""Textual inversions: word vectors that a prompt uses by the name of their file. Gal et al. 2022, arXiv:2208.01618."""
+"""Textual inversions: word vectors that a prompt uses by a word. Gal et al. 2022, arXiv:2208.01618.
+
+`TextualInversions` are files that prompts name. The vectors of a model's adapters are in `learned_words.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file
@@ -30,10 +33,11 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class TextualInversion:
-    """The vectors of a file."""
+    """The vectors that stand for a word."""
 
     name: str
-    path: Path
+    path: Path | None
+    """None: they are an adapter's."""
     vectors: Mapping[str, Tensor]
     """By text encoder, [n, D] each in single precision; under "" for a file that does not say which."""
 
@@ -113,11 +117,36 @@ class NamedInversions:
     """What was wrong with a file, by name; the name was then read as a word."""
 
 
+class WordVectors(Protocol):
+    """Words that stand for vectors."""
+
+    def at(self, ids: Sequence[int], position: int) -> tuple[TextualInversion | None, int]:
+        """Return the vectors of the word that begins at a position, and the tokens of the word; None, 1: none."""
+
+
+class WordIndex:
+    """Words by their tokens, as A1111 looks for names: in upper or lower case, the longest first."""
+
+    def __init__(self, tokenizer: Any, words: Sequence[str]) -> None:
+        self._by_first: dict[int, list[tuple[list[int], str]]] = {}
+        for word, ids in zip(words, prompt_token_ids(tokenizer, words), strict=True):
+            if ids:
+                self._by_first.setdefault(ids[0], []).append((ids, word))
+        for candidates in self._by_first.values():
+            candidates.sort(key=lambda pair: -len(pair[0]))
+
+    def at(self, ids: Sequence[int], position: int) -> Iterator[tuple[str, int]]:
+        """Yield the words that begin at a position, each with the number of its tokens."""
+        for own, word in self._by_first.get(ids[position], ()):
+            if list(ids[position : position + len(own)]) == own:
+                yield word, len(own)
+
+
 class TextualInversions:
     """The textual inversions that prompts of one model may name. A file is read when a prompt names it."""
 
     def __init__(self, files: Mapping[str, Path], tokenizer: Any, widths: Mapping[str, int]) -> None:
-        """Look for names in prompts as A1111 does, by their tokens: in upper or lower case, the longest name first.
+        """Look for the names of files in prompts.
 
         Args:
             files: the files by name.
@@ -129,21 +158,14 @@ class TextualInversions:
         self._widths = dict(widths)
         self._read: dict[str, TextualInversion | str] = {}
         """What was read, or what was wrong."""
-        self._by_first: dict[int, list[tuple[list[int], str]]] = {}
-        names = list(self.files)
-        for name, ids in zip(names, prompt_token_ids(tokenizer, names), strict=True):
-            if ids:
-                self._by_first.setdefault(ids[0], []).append((ids, name))
-        for candidates in self._by_first.values():
-            candidates.sort(key=lambda pair: -len(pair[0]))
+        self._index = WordIndex(tokenizer, list(self.files))
 
     def at(self, ids: Sequence[int], position: int) -> tuple[TextualInversion | None, int]:
         """Return the textual inversion whose name begins at a position, and the tokens of its name; None, 1: none."""
-        for name_ids, name in self._by_first.get(ids[position], ()):
-            if list(ids[position : position + len(name_ids)]) == name_ids:
-                found = self._get(name)
-                if found is not None:
-                    return found, len(name_ids)
+        for name, length in self._index.at(ids, position):
+            found = self._get(name)
+            if found is not None:
+                return found, length
         return None, 1
 
     @contextlib.contextmanager

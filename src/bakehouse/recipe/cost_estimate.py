@@ -53,14 +53,14 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     full = recipe.adapter.kind == "full"
     # Backward costs as much as forward again for the activations, and once more for the weights where they learn.
     passes = 3.0 if full else 2.2
-    per_image = cost.unet_gflop * area * passes + (cost.text_gflop * passes if recipe.adapter.text else 0)
+    per_image = cost.unet_gflop * area * passes + (cost.text_gflop * passes if recipe.trains_text else 0)
     if recipe.kind == "slider" and recipe.concepts:
         per_image *= len(recipe.concepts)
     elif recipe.kind == "slider":
         per_image = cost.unet_gflop * area * slider_passes(recipe.slider, passes)
     making = class_images * recipe.prior.steps * cost.unet_gflop * area * (2 if recipe.prior.guidance > 1 else 1)
     speed = _ASSUMED_GFLOPS.get(device.split(":")[0]) or _cpu_gflops()
-    learned = cost.weights if full else cost.weights * 0.03
+    learned = cost.weights if full else 0 if recipe.adapter.kind == "none" else cost.weights * 0.03
     memory = memory_use(recipe, model, device.split(":")[0]).total
     saved = -(-(recipe.train.epochs or 1) // recipe.save.every_epochs) if recipe.save.every_epochs else 1
     disk = (2 * learned) * min(saved, recipe.save.keep_last or saved) + 12 * learned

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bakehouse.adapters import FullFineTune, LoRA
+from bakehouse.adapters import FullFineTune, LoRA, NoAdapter
 from bakehouse.adapters.lr_relative_to_lora import multipliers_for
 from bakehouse.adapters.network_settings import NetworkSpec
 from bakehouse.adapters.plan_fact_names import ON_TEXT, ON_UNET
@@ -61,6 +61,7 @@ class Derivation:
         self._adapter()
         self._loss()
         self._optimizer()
+        self._embedding()
         self._captions()
         self._batch()
         self._repeats_and_epochs()
@@ -95,6 +96,10 @@ class Derivation:
         given = self.recipe.adapter.model_fields_set if "adapter" in self.recipe.model_fields_set else set()
         if "adapter" not in self.recipe.model_fields_set and self.preset.adapter == "full":
             self.decide("adapter", {"kind": "full"}, f"{self.recipe.kind} trains the whole network")
+        if "adapter" not in self.recipe.model_fields_set and self.preset.adapter == "none":
+            self.decide("adapter", {"kind": "none"}, "an embedding changes no network")
+        if isinstance(self.recipe.adapter, NoAdapter):
+            return
         # An adapter that is continued has its rank, alpha and modules from its file.
         adapter = self.recipe.adapter
         if isinstance(adapter, NetworkSpec) and adapter.start is None:
@@ -157,6 +162,26 @@ class Derivation:
         elif row.finds_rate:
             reason = "lowers the optimizer's own learning rate towards the end"
             self.decide("schedule.kind", "annealed_cosine_with_restarts", reason)
+
+    def _embedding(self) -> None:
+        """Decide the vectors of an embedding, where one trains."""
+        spec = self.recipe.embedding
+        alone = isinstance(self.recipe.adapter, NoAdapter)
+        if spec.vectors is None and (alone or self.recipe.kind == "embedding"):
+            reason = "enough for a subject; each takes the place of one token in a prompt"
+            self.decide("embedding.vectors", self.preset.vectors, reason)
+        if self.recipe.embedding.vectors is None:
+            return
+        classes = {c.class_name for c in self.recipe.concepts if c.trigger_word}
+        if spec.init is None and len(classes) == 1 and (name := classes.pop()):
+            self.decide("embedding.init", name, "the class word: training starts from what the base knows")
+        if spec.lr is None:
+            row = self.recipe.optimizer.row
+            lr = row.lr if row.finds_rate else row.rate_like(self.preset.embedding_lr or 10 * self.preset.lr)
+            why = "vectors need a much higher rate than a network's weights"
+            self.decide("embedding.lr", lr, "the optimizer finds the learning rate itself" if row.finds_rate else why)
+        if alone and "dtype" not in self.recipe.save.model_fields_set:
+            self.decide("save.dtype", "fp32", "the file has a few kilobytes: nothing is saved by rounding")
 
     def _loss(self) -> None:
         loss = self.recipe.loss
@@ -229,7 +254,7 @@ class Derivation:
         factor = 1.0
         why: list[str] = []
         finds_rate = self.recipe.optimizer.row.finds_rate
-        if self.preset.adapter == "lora" and (self.preset.short or not finds_rate):
+        if self.preset.adapter != "full" and (self.preset.short or not finds_rate):
             reason = "x 2 as the run is too short to find a rate" if finds_rate else "x 2 with a fixed learning rate"
             factor, why = factor * 2, [*why, reason]
         multipliers = multipliers_for(self.recipe.adapter, short=self.preset.short)

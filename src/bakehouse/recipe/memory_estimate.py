@@ -65,6 +65,10 @@ FOOTPRINTS: Mapping[str, Footprint] = {
 }  # fmt: skip
 
 
+_VECTOR = 2048
+"""Numbers of a word's vector in both of SDXL's text encoders, the widest."""
+
+
 @dataclass(frozen=True)
 class MemoryUse:
     """Bytes on the device at the peak of a step."""
@@ -105,7 +109,7 @@ def memory_use(recipe: Recipe, model: str, device: str) -> MemoryUse:
     size = 4 if full or not half else 2
     weights = cost.unet * (1 if recipe.model.quantize else size)
     away = device != "cpu" and train.offload is not False
-    weights += 0 if away and not recipe.adapter.text else cost.text * size
+    weights += 0 if away and not recipe.trains_text else cost.text * size
     weights += 0 if away else cost.vae * size
     weights += 0 if full else 4 * learned
     area = (recipe.buckets.resolution / cost.native) ** 2
@@ -137,6 +141,8 @@ def _learned(recipe: Recipe, cost: Footprint) -> int:
     """Return the number of trained parameters."""
     if recipe.adapter.kind == "full":
         return cost.unet * recipe.adapter.unet + cost.text * recipe.adapter.text
+    if recipe.adapter.kind == "none":
+        return _VECTOR * (recipe.embedding.vectors or 1)
     rank = getattr(recipe.adapter, "rank", 16)
     return int(cost.per_rank * rank * (1.3 if recipe.adapter.text else 1.0))
 

@@ -21,6 +21,7 @@ from bakehouse.recipe.class_image_list import ClassImage, class_images
 from bakehouse.recipe.compile_recipe_captions import compiled_images, inseparable_trigger_messages
 from bakehouse.recipe.cost_estimate import Estimate, estimate
 from bakehouse.recipe.decisions import Decision, Derivation
+from bakehouse.recipe.embedding_plan import embedding_findings
 from bakehouse.recipe.epoch_order import EpochOrder
 from bakehouse.recipe.fact_lookup import lookup_for
 from bakehouse.recipe.recipe import Recipe
@@ -170,10 +171,12 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     derivation = kind(recipe, images, model, facts)
     derivation.derive()
     plan = _planned(derivation, images, own_prior)
-    refuse([*setting_errors(plan.recipe), *too_long(plan.recipe.schedule, plan.steps)])
+    embedding = embedding_findings(plan.recipe, images, facts)
+    refuse([*setting_errors(plan.recipe), *too_long(plan.recipe.schedule, plan.steps), *embedding.errors])
     chosen = adapted_networks(plan.recipe, facts, recipe)
     lookup = lookup_for(plan.recipe, recipe, images, facts, chosen, steps=plan.steps, per_epoch=plan.steps_per_epoch)
-    return dataclasses.replace(plan, warnings=(*plan.warnings, *without_effect(plan.recipe, lookup)))
+    more = (*embedding.warnings, *without_effect(plan.recipe, lookup))
+    return dataclasses.replace(plan, warnings=(*plan.warnings, *more))
 
 
 def _planned(derivation: Derivation, images: ImageSet, own_prior: ImageSet) -> Plan:

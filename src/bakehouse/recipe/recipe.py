@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
+from bakehouse.adapters import AdapterSpec, EmbeddingSpec, FullFineTune, LoRA, NetworkSpec, NoAdapter
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.file_names import file_name_problem, to_file_name
@@ -35,7 +35,7 @@ from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.stop_settings import StopSpec
 
-Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "slider"]
+Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "embedding", "slider"]
 Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Images = Annotated[int, Field(ge=1, le=65_536)]
 SamplerSteps = Annotated[int, Field(ge=1, le=1000)]
@@ -287,6 +287,7 @@ class Recipe(Spec):
     data: DataSpec = DataSpec()
     prior: PriorSpec = PriorSpec()
     adapter: AdapterSpec = LoRA()
+    embedding: EmbeddingSpec = EmbeddingSpec()
     loss: LossSpec = LossSpec()
     noise: NoiseSpec = NoiseSpec()
     optimizer: OptimizerSpec = OptimizerSpec()
@@ -305,9 +306,9 @@ class Recipe(Spec):
         if not isinstance(adapter, Mapping) or "kind" in adapter:
             return values
         taught = values.get("kind", cls.model_fields["kind"].default)
-        whole = taught in get_args(Kind) and load_preset(taught).adapter == "full"
-        kind = "full" if whole and adapter.keys() <= FullFineTune.model_fields.keys() else "lora"
-        return {**values, "adapter": {"kind": kind, **adapter}}
+        usual = load_preset(taught).adapter if taught in get_args(Kind) else "lora"
+        keys = {"full": FullFineTune.model_fields, "none": NoAdapter.model_fields}.get(usual, {})
+        return {**values, "adapter": {"kind": usual if adapter.keys() <= keys.keys() else "lora", **adapter}}
 
     @field_validator("name")
     @classmethod
@@ -373,9 +374,20 @@ class Recipe(Spec):
         return self.with_values(changes)
 
     @property
+    def trains_text(self) -> bool:
+        """Whether captions are encoded anew at each step: the text encoder trains, or the vectors of a word."""
+        return self.adapter.text or self.embedding.vectors is not None
+
+    @property
     def title(self) -> str:
-        """The name, or one made from the first subject or the slider's positive prompt: `zwx-person`."""
+        """The name, or one made from the first subject or the slider's positive prompt: `zwx-person`.
+
+        Of an embedding alone the trigger word, since A1111 and ComfyUI take the file's name as the word: `zwx`.
+        """
         if self.name or self.kind == "slider":
             words = next(((p.ends[0] or p.target) for p in self.slider.prompts), "")
             return to_file_name(self.name or "-".join(words.replace(",", " ").split()), "slider")
-        return to_file_name(self.concepts[0].subject or self.concepts[0].folder.name, "subject")
+        first = self.concepts[0]
+        if self.adapter.kind == "none" and first.trigger_word:
+            return to_file_name(first.trigger_word, "embedding")
+        return to_file_name(first.subject or first.folder.name, "subject")

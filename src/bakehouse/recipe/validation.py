@@ -99,7 +99,7 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
             f"model.quantize = {recipe.model.quantize!r} freezes weights, but adapter.kind = 'full' "
             "trains them: leave model.quantize out, or set adapter.kind = 'lora'"
         )
-    if not adapter.unet and not adapter.text:
+    if not adapter.unet and not adapter.text and adapter.kind != "none":
         yield "adapter.unet and adapter.text are both false: nothing would be trained"
     if isinstance(adapter, NetworkSpec):
         yield from _of_network(adapter, optimizer)
@@ -164,7 +164,7 @@ def _of_start(path: Path) -> Iterator[str]:
         yield f"adapter.start: {e.message}" + (f"; {e.hint}" if e.hint else "")
         return
     bundled = [e.name for e in account.entries if e.name.startswith(BUNDLED)]
-    taken = ["embeddings, which cannot be trained: " + ", ".join(bundled)] if bundled else []
+    taken = ["embeddings, whose training cannot go on: " + ", ".join(bundled)] if bundled else []
     for reason in (*account.refusals, *taken):
         yield f"adapter.start = {str(path)!r} cannot be continued: {reason}"
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from bakehouse.adapters import metadata_for, save_adapter
+from bakehouse.adapters import EmbeddingAdapter, metadata_for, save_adapter
+from bakehouse.adapters.file_metadata import sort_header, with_hashes
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Saved
 from bakehouse.core.files import sha256_file
@@ -21,6 +22,8 @@ from bakehouse.data.buckets import BucketRow
 from bakehouse.data.captions import split_tags
 from bakehouse.dtypes import DTYPES
 from bakehouse.models.denoiser import Denoiser
+from bakehouse.models.textual_inversion import TextualInversion
+from bakehouse.models.write_textual_inversion import named_tensors, write_textual_inversion
 from bakehouse.recipe import Plan, Recipe, recipe_to_toml
 from bakehouse.training.ema import averaged_weights
 from bakehouse.training.training_state import TrainState
@@ -56,6 +59,8 @@ class WeightsWriter:
         with averaged_weights(state):
             if recipe.adapter.saves_whole_model:
                 self.model.save(path, dtype=dtype)
+            elif isinstance(state.adapter, EmbeddingAdapter):
+                _save_embedding(state.adapter, path, self._metadata(state, name, facts or {}), dtype)
             else:
                 save_adapter(state.adapter, path, self._metadata(state, name, facts or {}), dtype=dtype)
         if path.is_file() or name == recipe.title:
@@ -107,6 +112,16 @@ class WeightsWriter:
         )
 
 
+def _save_embedding(adapter: EmbeddingAdapter, path: Path, metadata: dict[str, str], dtype: torch.dtype) -> None:
+    """Write the vectors of a word as one .safetensors in A1111's layout."""
+    ((word, vectors),) = adapter.vectors.items()
+    inversion = TextualInversion(word, path, vectors)
+    metadata = {**metadata, "modelspec.architecture": f"{metadata['modelspec.architecture']}/textual-inversion"}
+    header = with_hashes(named_tensors(inversion, "a1111", dtype), metadata)
+    write_textual_inversion(inversion, path, metadata=header, dtype=dtype)
+    sort_header(path)
+
+
 def weights_path(recipe: Recipe, run: Run, name: str) -> Path:
     """Return the path of weights in a run: a folder where the whole model is saved, else a file."""
     return run.weights / (name if recipe.adapter.saves_whole_model else f"{name}.safetensors")
@@ -141,6 +156,15 @@ def _data_facts(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _embedding_facts(recipe: Recipe) -> dict[str, Any] | None:
+    """Return the settings of each word that has vectors, by word."""
+    spec = recipe.embedding
+    if spec.vectors is None:
+        return None
+    named = [c for c in recipe.concepts if c.trigger_word]
+    return {c.trigger_word: {"vectors": spec.vectors, "init": spec.init or c.class_name} for c in named}
+
+
 def _setting_facts(recipe: Recipe) -> dict[str, Any]:
     """Return the metadata of the training settings."""
     train, noise, captions, loss = recipe.train, recipe.noise, recipe.captions, recipe.loss
@@ -170,6 +194,7 @@ def _setting_facts(recipe: Recipe) -> dict[str, Any]:
         "prior_loss_weight": recipe.prior.weight,
         "max_grad_norm": train.max_grad_norm,
         "loss_type": loss.kind,
+        "embedding": _embedding_facts(recipe),
     }
 
 

@@ -80,6 +80,7 @@ def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepR
     factor = recipe.schedule.factor(step, components.plan.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
+    state.adapter.begin_step(step / components.plan.steps)
     sizes = objective.batch_sizes(step)
     losses, batches = [], []
     for part in range(len(sizes)):

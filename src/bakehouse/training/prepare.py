@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bakehouse.adapters import Adapter, inject
+from bakehouse.adapters import Adapter, AdapterWithEmbeddings, EmbeddingAdapter, NoAdapter, inject
 from bakehouse.core.events import Event, Progress
 from bakehouse.dtypes import DTYPES
 from bakehouse.models.denoiser import Denoiser
@@ -61,7 +61,7 @@ def prepare_model(model: Denoiser, recipe: Recipe, device: torch.device) -> Offl
     """
     train = recipe.train
     if recipe.model.quantize:
-        quantize_base(model, text=recipe.adapter.text)
+        quantize_base(model, text=recipe.trains_text)
     if train.gradient_checkpointing:
         model.use_gradient_checkpointing()
     if train.channels_last or (train.channels_last is None and device.type in ("cpu", "cuda")):
@@ -73,7 +73,7 @@ def prepare_model(model: Denoiser, recipe: Recipe, device: torch.device) -> Offl
         model.to(device)
         return None
     model.trainable_modules()["lora_unet"].to(device)
-    return OffloadedEncoders(model, text_trains=recipe.adapter.text)
+    return OffloadedEncoders(model, text_trains=recipe.trains_text)
 
 
 def build_components(
@@ -99,9 +99,7 @@ def new_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainState:
     """Return the state at step 0: a new adapter on the model, its optimizer, its average."""
     recipe = plan.recipe
     generator = torch.Generator().manual_seed(recipe.seed)
-    adapter: Adapter = inject(
-        recipe.adapter, model.trainable_modules(), tokenizers=model.tokenizers, generator=generator
-    )
+    adapter = _adapter(recipe, model, generator)
     adapter.to(model.device)
     if recipe.prior.target == "base" and plan.order.prior_buckets:
         adapter.keep_base()
@@ -115,3 +113,16 @@ def new_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainState:
         precision.enable_fused_backward(optimizer, list(adapter.parameters()))
     ema = [p.detach().clone() for p in adapter.parameters()] if recipe.train.ema else []
     return TrainState(0, adapter, optimizer, ema, precision)
+
+
+def _adapter(recipe: Recipe, model: Denoiser, generator: torch.Generator) -> Adapter:
+    """Return what trains, on the model: an adapter, embeddings, or both."""
+    parts, tokenizers = model.trainable_modules(), model.tokenizers
+    if recipe.embedding.vectors is None:
+        return inject(recipe.adapter, parts, tokenizers=tokenizers, generator=generator)
+    init = {c.trigger_word: recipe.embedding.init or c.class_name for c in recipe.concepts if c.trigger_word}
+    embeddings = EmbeddingAdapter.create(recipe.embedding, model.words, init)
+    if isinstance(recipe.adapter, NoAdapter):
+        return embeddings
+    network = inject(recipe.adapter, parts, tokenizers=tokenizers, generator=generator)
+    return AdapterWithEmbeddings(network, embeddings)

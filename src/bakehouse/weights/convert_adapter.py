@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import is_sdxl, read_adapter
+from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import dotted, full_name, sgm_stem
 from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
@@ -27,6 +28,7 @@ from bakehouse.core.files import atomic_folder, write_json
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import CONVERTED, check_names
+from bakehouse.weights.convert_embedding import write_bundled
 from bakehouse.weights.dense_delta import PLAIN, is_plain
 from bakehouse.weights.result import ModuleResult, Result
 from bakehouse.weights.write_peft import (
@@ -95,17 +97,21 @@ def convert(
     check_output_path(
         out, [Path(file.source)], overwrite=overwrite, makes="either" if settings.to == "peft" else "file"
     )
+    notes = file.coverage.notes
+    if settings.to == "diffusers" and file.extras:
+        notes = write_bundled(file, out, dry_run=dry_run, overwrite=overwrite)
+        file = replace(file, extras={k: t for k, t in file.extras.items() if not k.startswith(BUNDLED)})
     _check(file, settings.to)
     dtype = dtype_of(settings.dtype)
     results = tuple(ModuleResult(stem, _rank(t), 0.0, 0.0) for stem, t in file.modules.items())
     if settings.to == "peft":
         if not dry_run:
             _write_peft(file, out, settings, dtype, on_event)
-        return Result(out, results, dry_run, file.coverage.notes)
+        return Result(out, results, dry_run, notes)
     written = _FORMS[settings.to](file, settings)
     if not dry_run:
         _write(out, written, dtype, on_event, file.extras)
-    return Result(out, results, dry_run, file.coverage.notes)
+    return Result(out, results, dry_run, notes)
 
 
 def _rank(tensors: Mapping[str, Tensor]) -> int:

@@ -92,7 +92,8 @@ def _from_recipe(folder: Path, path: Path) -> dict[str, Any]:
     values["buckets"] |= recipe.buckets.settings()
     values |= {
         "recipe": str(path),
-        "kind": recipe.kind,
+        # An embedding's images are those of a subject.
+        "kind": "character" if recipe.kind == "embedding" else recipe.kind,
         "batch": recipe.train.batch_size,
         "keep_tokens": captions.keep_tokens,
         "mark": captions.keep_tokens_separator,

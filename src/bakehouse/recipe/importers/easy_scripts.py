@@ -50,7 +50,10 @@ def read(documents: Sequence[Document]) -> Draft:
             subsets.append(Subset({**general, **said}, document.folder))
     mode = given["train_mode"].value if "train_mode" in given else "lora"
     if mode not in ("lora", "locon"):
-        raise UsageError(f"train_mode = {mode!r}: embeddings cannot be trained", hint="supported is 'lora'")
+        raise UsageError(
+            f"train_mode = {mode!r}: these settings of an embedding cannot be imported",
+            hint="supported is 'lora'; `bakehouse plan FOLDER --kind embedding` plans an embedding",
+        )
     if "guidance_scale" in given and given["guidance_scale"].value and "network_module" not in given:
         raise UsageError("these settings train Flux (guidance_scale)", hint="bakehouse trains SD 1.x, SD 2.x and SDXL")
     given = _without_nothing(given, notes)

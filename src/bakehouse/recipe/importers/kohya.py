@@ -11,6 +11,7 @@ from bakehouse.recipe.importers.build_recipe import Draft
 from bakehouse.recipe.importers.common import LAUNCHER
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
+from bakehouse.recipe.importers.kohya_embeddings import uses_template, with_word
 from bakehouse.recipe.importers.kohya_options import KOHYA
 from bakehouse.recipe.importers.kohya_other_trainings import of_other_models, refuse_others, trained_by, without_others
 from bakehouse.recipe.importers.option_table import GivenValue, Settings, convert
@@ -18,7 +19,10 @@ from bakehouse.recipe.importers.settings_file import Document, open_document
 from bakehouse.recipe.importers.value_types import existing_path
 
 TITLE = "kohya sd-scripts"
-SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py")
+SCRIPTS = (
+    *("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py"),
+    *("train_textual_inversion.py", "sdxl_train_textual_inversion.py"),
+)
 _SUBSETS = frozenset(OWN) - {"conditioning_data_dir"}
 """Keys that have a meaning only in a dataset file."""
 _KNOWN_SHARE = 4
@@ -136,7 +140,7 @@ def draft_of(
         only_images: there is a dataset file and nothing else, so the training itself is left to the plan.
 
     Raises:
-        UsageError: they train something else than LoRAs and whole models of SD 1.x, 2.x and SDXL.
+        UsageError: they train something else than LoRAs, whole models and embeddings of SD 1.x, 2.x and SDXL.
     """
     refuse_others(given)
     given, theirs = without_others(given)
@@ -156,13 +160,17 @@ def draft_of(
     for taken in images.taken:
         values[taken.key] = taken.value
     origins |= images.origins
+    concepts = with_word(settings, images.concepts, origins)
+    if uses_template(settings):
+        values.pop("captions.prefix", None)
+        origins.pop("captions.prefix", None)
     if only_images:
         values = {k: v for k, v in values.items() if _is_said_of_images(k, settings)}
         origins = {k: v for k, v in origins.items() if k in values or k.startswith("concepts.")}
     # What its folder or the program that saved the settings says of an option is not said again by the table.
     spoken = {n.key for n in images.notes} | {n.key for n in notes if n.status == "set"}
     merged = [*notes, *images.notes, *(n for n in said if n.key not in spoken or n.is_lost)]
-    return Draft(values, images.concepts, origins, merged)
+    return Draft(values, concepts, origins, merged)
 
 
 def _is_said_of_images(key: str, settings: Settings) -> bool:

@@ -35,6 +35,7 @@ OWN: dict[str, Option] = table(
     sets("image_folder", "text", "concepts", how="in the finetuning tab"),
     sets("dataset_repeats", "int", "concepts.repeats", how="in the finetuning tab"),
     sets("constrain", "float", "adapter.constraint", how="for Diag-OFT"),
+    sets("template", "text", how="in the tab for textual inversion: `caption`, or captions that kohya makes"),
     sets("noise_offset_type", "text", "noise", how="in the LoRA tab: selects noise offset or pyramid noise"),
     *unset_options("kohya_gui"),
 )
@@ -53,7 +54,7 @@ def read(documents: Sequence[Document]) -> Draft:
     """Convert all documents as one training; later documents win.
 
     Raises:
-        UsageError: settings for another kind of model, for an embedding, or of a type of LoRA that is not known.
+        UsageError: settings for another kind of model, or of a type of LoRA that is not known.
     """
     data = {k: v for document in documents for k, v in document.table.items() if v is not None}
     gui = load_gui_settings(data, _tab(data))
@@ -61,6 +62,7 @@ def read(documents: Sequence[Document]) -> Draft:
     given = options_of(gui, documents[-1].folder)
     if arguments := network_arguments(gui):
         given["network_args"] = GivenValue(arguments, "LoRA_type")
+    given |= _embedding(gui)
     notes = [n for key in data if (n := _note(key, gui, given)) is not None]
     if extra := str(gui["additional_parameters"]):
         options, stray = parse_options(extra.replace('"', "").split())
@@ -73,18 +75,26 @@ def read(documents: Sequence[Document]) -> Draft:
 
 
 def _tab(data: Mapping[str, Any]) -> Tab:
-    """Return the tab that saved the file, by the keys that only it has.
-
-    Raises:
-        UsageError: a tab that trains an embedding.
-    """
-    if {"num_vectors_per_token", "token_string", "init_word"} & set(data):
-        raise UsageError(
-            "these settings train an embedding (textual inversion)", hint="bakehouse trains LoRAs and models"
-        )
+    """Return the tab that saved the file, by the keys that only it has; textual inversion's is like dreambooth's."""
     if "LoRA_type" in data:
         return "lora"
     return "finetune" if {"image_folder", "train_dir", "dataset_repeats"} & set(data) else "dreambooth"
+
+
+_WORD = ("token_string", "init_word", "num_vectors_per_token", "weights")
+"""What only the tab for textual inversion has, under kohya's own names; and `template`, its choice of captions."""
+_TEMPLATES = {"object template": "use_object_template", "style template": "use_style_template"}
+
+
+def _embedding(gui: GuiSettings) -> dict[str, GivenValue]:
+    """Return the options of the tab for textual inversion; empty for the others."""
+    if not {"num_vectors_per_token", "token_string", "init_word"} & set(gui.data):
+        return {}
+    script = "sdxl_train_textual_inversion.py" if gui["sdxl"] else "train_textual_inversion.py"
+    given = {name: GivenValue(gui.data[name], name) for name in _WORD if gui.data.get(name)}
+    if (option := _TEMPLATES.get(str(gui.data.get("template")))) is not None:
+        given[option] = GivenValue(True, "template")
+    return {"script": GivenValue(script, "num_vectors_per_token", quiet=True), **given}
 
 
 def _refuse_others(gui: GuiSettings) -> None:

@@ -20,7 +20,7 @@ from bakehouse.recipe.importers.kohya_blocks import (
     ignored_block_args,
     rotation_values,
 )
-from bakehouse.recipe.importers.kohya_rates import is_full, trained_parts, trained_parts_of_full
+from bakehouse.recipe.importers.kohya_rates import is_embedding, is_full, trained_parts, trained_parts_of_full
 from bakehouse.recipe.importers.option_table import (
     Assignment,
     GivenValue,
@@ -152,6 +152,8 @@ def clipping(s: Settings) -> Iterator[Outcome]:
 )
 def network(s: Settings) -> Iterator[Outcome]:
     """Convert the network's options to `[adapter]`."""
+    if is_embedding(s):
+        return
     if is_full(s):
         yield from trained_parts_of_full(s)
         return

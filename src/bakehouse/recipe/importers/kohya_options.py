@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bakehouse.recipe.importers import kohya_converters as convert
+from bakehouse.recipe.importers import kohya_embeddings as embeddings
 from bakehouse.recipe.importers import kohya_network as network
 from bakehouse.recipe.importers.kohya_rates import rates
 from bakehouse.recipe.importers.kohya_samples import samples
@@ -261,8 +262,9 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "float",
             "optimizer.lr",
             "optimizer.text_lr",
+            "embedding.lr",
             default=2e-6,
-            how="for parts without a rate of their own; 2e-6 if not given, as in kohya",
+            how="for parts without a rate of their own, and for textual inversion; 2e-6 if not given, as in kohya",
         ),
         sets("max_grad_norm", "float", "train.max_grad_norm", default=1.0),
         sets("optimizer_args", "any", "optimizer.args", how="with the defaults of kohya's libraries"),
@@ -339,6 +341,11 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         *(sets(name, "float", "optimizer.text_lr") for name in ("learning_rate_te", "learning_rate_te1")),
         sets("learning_rate_te2", "float", "optimizer.text_lr", how="both text encoders have one rate"),
     ),
+    "Textual inversion: train_textual_inversion.py, sdxl_train_textual_inversion.py": table(
+        sets("token_string", "text", "kind", "adapter.kind", "concepts.trigger", how="the word that has the vectors"),
+        sets("init_word", "text", "embedding.init", how="the class word if not given; kohya then starts from noise"),
+        sets("num_vectors_per_token", "int", "embedding.vectors", default=1, how="1 if not given, 16 at most"),
+    ),
     "Keys of a dataset file": table(
         sets("image_dir", "text", "concepts.folder"),
         sets("num_repeats", "int", "concepts.repeats", default=1),
@@ -357,6 +364,9 @@ KOHYA: dict[str, Option] = table(
     _SCRIPT,
     *(o for group in GROUPS.values() for o in group.values()),
     *unset_options("kohya"),
-    converters=(*convert.CONVERTERS, network.network, network.clipping, rates, samples, schedule),
+    converters=(
+        *convert.CONVERTERS,
+        *(network.network, network.clipping, rates, samples, schedule, embeddings.embedding),
+    ),
 )
 """All options by name."""

@@ -10,7 +10,7 @@ from bakehouse.recipe.importers.option_table import GivenValue
 from bakehouse.recipe.importers.shipped_tables import shipped_table
 
 _DATA = "kohya_other_trainings.toml"
-_HINT = "bakehouse trains LoRAs and whole models of Stable Diffusion 1.x, 2.x and SDXL"
+_HINT = "bakehouse trains LoRAs, embeddings and whole models of Stable Diffusion 1.x, 2.x and SDXL"
 
 
 def trained_by(script: str) -> str:

@@ -8,13 +8,22 @@ from bakehouse.recipe.importers.option_table import Assignment, Outcome, Setting
 
 FULL = ("train_db.py", "fine_tune.py", "sdxl_train.py")
 """The scripts that train whole weights."""
+EMBEDDING = ("train_textual_inversion.py", "sdxl_train_textual_inversion.py")
+"""The scripts that train the vectors of a word (textual inversion)."""
+
+
+def is_embedding(s: Settings) -> bool:
+    """Whether it is textual inversion: by the script, or if unknown, because a word is named."""
+    if script := s["script"]:
+        return script in EMBEDDING
+    return s.given("token_string", "init_word")
 
 
 def is_full(s: Settings) -> bool:
     """Whether it is full fine-tuning: by the script, or if unknown, because no network option is given."""
     if script := s["script"]:
         return script in FULL
-    return not any(name.startswith("network_") for name in s.values)
+    return not is_embedding(s) and not any(name.startswith("network_") for name in s.values)
 
 
 def text_options(s: Settings) -> tuple[str, ...]:
@@ -52,6 +61,9 @@ def trained_parts(s: Settings) -> tuple[bool, bool]:
 @converts("learning_rate", "unet_lr", "text_encoder_lr", "learning_rate_te", "learning_rate_te1", "learning_rate_te2")
 def rates(s: Settings) -> Iterator[Outcome]:
     """Convert the learning rates of UNet and text encoder."""
+    if is_embedding(s):
+        yield s.assign("embedding.lr", "learning_rate")
+        return
     unet, text = trained_parts(s)
     if (
         not is_full(s)

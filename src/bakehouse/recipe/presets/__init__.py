@@ -17,7 +17,8 @@ class Preset(Spec):
     """Numbers of one kind of subject. Numbers of shows are for Prodigy; AdamW needs twice as many."""
 
     about: str
-    adapter: Literal["lora", "full"] = "lora"
+    adapter: Literal["lora", "full", "none"] = "lora"
+    """What trains by default; none: only the vectors of an embedding."""
     per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Subject images shown an epoch."""
     per_image: Annotated[int, Field(ge=1)] | None = None
@@ -41,6 +42,10 @@ class Preset(Spec):
     text: bool
     lr: float
     text_lr: float
+    vectors: int = 2
+    """Vectors of an embedding."""
+    embedding_lr: float | None = None
+    """Learning rate of an embedding's vectors; None: ten times `lr`."""
     min_images: int = 1
     """Below this there is a warning."""
     good_images: int = 1

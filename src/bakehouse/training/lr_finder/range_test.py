@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Step, Warned
@@ -92,6 +93,11 @@ def find_lr(
             hint="leave optimizer.lr out to use the plan's",
         )
     check_optimizer(recipe)
+    if recipe.adapter.kind == "none" or (recipe.kind == "embedding" and "adapter" not in recipe.model_fields_set):
+        raise UsageError(
+            "a range test finds the learning rate of a network, and an embedding alone trains none",
+            hint="leave embedding.lr out to use the plan's",
+        )
     full_plan = _plan(recipe, images if images is not None else scan_concepts(recipe))
     plan, ratio = _ramp_plan(full_plan, recipe, steps, low, high)
     try:
@@ -164,7 +170,10 @@ def _ramp_plan(
     if None not in (ratio, usual.lr) and given.lr is not None and given.text_lr is not None:
         ratio = given.text_lr / given.lr
     rates = {"lr": low, "text_lr": None if ratio is None else low * ratio}
-    changes = {"optimizer": usual.model_copy(update=rates), "schedule": _Ramp(ratio=high / low)}
+    changes: dict[str, Any] = {"optimizer": usual.model_copy(update=rates), "schedule": _Ramp(ratio=high / low)}
+    embedding = plan.recipe.embedding
+    if embedding.lr is not None:  # keeps its ratio to the network's
+        changes["embedding"] = embedding.model_copy(update={"lr": low * embedding.lr / peak_lr})
     plan = dataclasses.replace(plan, recipe=plan.recipe.model_copy(update=changes), steps=steps)
     return plan, ratio
 
