@@ -1,0 +1,158 @@
+"""The table of all checks: stable id, level, ailment, function, threshold, and the command that helps."""
+
+from __future__ import annotations
+
+from bakehouse.doctor import file_checks as file
+from bakehouse.doctor import image_checks as image
+from bakehouse.doctor import pair_checks as pair
+from bakehouse.doctor import run_checks as run
+from bakehouse.doctor.check import Check
+
+_AGAIN = "bakehouse train {recipe} --run {next}"
+_FIND_RATE = "bakehouse find-rate {recipe}"
+
+FAMILIES = {"A": "An adapter file", "B": "Two adapter files", "C": "The training of a run", "D": "The images of a run"}
+
+# fmt: off
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "A01", "error", "weights that are not numbers", file.not_finite, "adapter",
+        threshold="any NaN or infinity",
+        advice="use an earlier checkpoint, and train again with a third of the learning rate",
+    ),
+    Check(
+        "A02", "error", "the file changes nothing", file.changes_nothing, "adapter",
+        threshold="all changes of a network are zero; info: only those of a text encoder",
+        advice="train again with adapter.alpha and optimizer.lr above 0; this file has nothing to restore",
+    ),
+    Check(
+        "A03", "error", "tensors that are not applied", file.not_applied, "adapter",
+        threshold="any tensor or setting whose effect is unknown",
+        fix="bakehouse weights convert {file} --drop KEY -o {smaller}",
+    ),
+    Check(
+        "A04", "error", "modules that the base does not have", file.not_in_the_base, "base",
+        threshold="half of the modules, or a size that differs; warning: fewer",
+        advice="use it with the base that it was trained on; an adapter cannot be converted to another one",
+    ),
+    Check(
+        "A05", "error", "made for another family of base models", file.other_family, "base",
+        advice="use it with a base of its own family; an adapter cannot be converted to another one",
+    ),
+    Check(
+        "A06", "error", "trained for another prediction type", file.other_prediction, "base",
+        advice="use it with a base of the same prediction type, or train it again on this one",
+    ),
+    Check(
+        "A07", "warning", "a program cannot load the file", file.program_cannot_load, "adapter",
+        threshold="as measured with each program's own loader; info: another program loads it; error: with --program",
+        fix="bakehouse weights convert {file} --to FORMAT -o {out}",
+    ),
+    Check(
+        "A08", "warning", "a change of unusual size", file.size_of_change, "base",
+        threshold="below {change_small:.2%} or above {change_large:.0%} of the norm of the base's weights",
+        fix="bakehouse weights rescale {file} --factor 0.5 -o {scaled}", heuristic=True,
+    ),
+    Check(
+        "A09", "error", "a trigger that is in no caption", file.no_trigger, "adapter",
+        threshold="by the header's counts of tags; info: no trigger is named",
+        fix="bakehouse weights edit {file} --trigger {words} --overwrite",
+    ),
+    Check(
+        "B01", "error", "adapters for different base models", pair.different_bases, "pair",
+        advice="they cannot be used together: train one of them again on the other's base",
+    ),
+    Check(
+        "B02", "warning", "adapters with the same trigger", pair.same_trigger, "pair",
+        advice="use one at a time: a prompt cannot ask for only one of them",
+    ),
+    Check(
+        "B03", "warning", "adapters that undo each other", pair.opposed, "pair",
+        threshold="over {interference:.0%} of a change is undone by the other",
+        advice="use one at a time, or train both subjects in one run with a folder for each",
+    ),
+    Check(
+        "B04", "warning", "adapters that make the same change", pair.overlapping, "pair",
+        threshold="over {interference:.0%} of a change is made twice",
+        fix="bakehouse weights merge {merged} -o {out}",
+    ),
+    Check(
+        "C01", "error", "the loss is not a number", run.loss_not_a_number, "run",
+        threshold="any NaN or infinity", fix=f"{_AGAIN} {{setting}}",
+    ),
+    Check(
+        "C02", "warning", "the training did not finish", run.unfinished, "run",
+        threshold="error: it failed", fix="bakehouse train {recipe}",
+    ),
+    Check(
+        "C03", "warning", "a learning rate far off", run.learning_rate, "plan",
+        threshold="{rate:g} times above or below the plan's", fix=f"{_AGAIN} --set optimizer.lr={{usual}}",
+    ),
+    Check(
+        "C04", "warning", "the loss rises", run.loss_rises, "run",
+        threshold="over {loss_rise:.0%} from the first to the last fifth of the steps, beyond chance",
+        fix=f"{_AGAIN} {{slower}}", heuristic=True,
+    ),
+    Check(
+        "C05", "warning", "a training of unusual length", run.exposures, "plan",
+        threshold="{exposures:g} times fewer or more images shown than the plan has", fix=f"{_AGAIN} {{length}}",
+        heuristic=True,
+    ),
+    Check(
+        "C06", "warning", "images that are memorized", run.views, "inputs",
+        threshold="an image shown over {views} times", fix=f"{_AGAIN} {{length}}", heuristic=True,
+    ),
+    Check(
+        "C07", "warning", "the run never saw its trigger", run.trigger_not_in_captions, "inputs",
+        threshold="in fewer than {trigger_share:.0%} of its images' captions; error: in none",
+        fix="bakehouse captions edit {folder} --add {subject}",
+    ),
+    Check(
+        "C08", "warning", "captions that are all alike", run.captions_alike, "inputs",
+        threshold="{captions_alike:.0%} of the images have one caption", fix="bakehouse captions tag {folder}",
+    ),
+    Check(
+        "C09", "warning", "class images are missing", run.no_class_images, "plan",
+        threshold="usual for this kind of subject and left out; error: wanted and never shown",
+        fix=f"{_AGAIN} --set {{prior}}",
+    ),
+    Check(
+        "D01", "error", "nothing changes", image.nothing_changes, "evaluation",
+        threshold="the trigger moves images by less than 15 % of the way to the subject", fix=_FIND_RATE,
+    ),
+    Check(
+        "D02", "error", "undertrained", image.undertrained, "evaluation",
+        threshold="subject fidelity below 50 %", fix=f"{_AGAIN} {{settings}}",
+    ),
+    Check(
+        "D03", "error", "burnt (overtrained)", image.burnt, "evaluation",
+        threshold="below 85 % of the base's prompt accuracy, over 25 % near copies, or over 10 % broken images",
+        fix=f"{_AGAIN} {{settings}}",
+    ),
+    Check(
+        "D04", "error", "the class word became the subject", image.class_became_subject, "evaluation",
+        threshold="images of the class move over 5 points towards the subject", fix=f"{_AGAIN} --set {{prior}}",
+    ),
+    Check(
+        "D05", "warning", "style leak", image.style_leak, "other images",
+        threshold="images of other subjects move over 25 % of the distance from the base to the subject",
+        fix=f"{_AGAIN} --set {{prior}}",
+    ),
+    Check(
+        "D06", "warning", "blurred face", image.blurred_face, "faces",
+        threshold="over 10 % smeared faces, more than the base has; or below {face_sharpness:.0%} of the sharpness "
+        "of faces in the photos and the base's images",
+        fix="bakehouse dataset crop {folder}",
+    ),
+    Check(
+        "D07", "error", "two outfits alike", image.two_alike, "outfits",
+        threshold="images of two triggers below {separation:.0%} as far apart as their photos",
+        fix="bakehouse triggers explain {recipe}",
+    ),
+    Check(
+        "D08", "error", "one outfit everywhere", image.one_everywhere, "outfits",
+        threshold="in over {taken_over:.0%} of the images of every other trigger",
+        fix="bakehouse dataset repeats {balance}",
+    ),
+)
+# fmt: on
