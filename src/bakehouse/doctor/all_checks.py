@@ -5,7 +5,7 @@ from __future__ import annotations
 from bakehouse.doctor import file_checks as file
 from bakehouse.doctor import image_checks as image
 from bakehouse.doctor import pair_checks as pair
-from bakehouse.doctor import run_checks as run
+from bakehouse.doctor import training_checks as training
 from bakehouse.doctor.check import Check
 
 _AGAIN = "bakehouse train {recipe} --run {next}"
@@ -77,42 +77,38 @@ CHECKS: tuple[Check, ...] = (
         fix="bakehouse weights merge {merged} -o {out}",
     ),
     Check(
-        "C01", "error", "the loss is not a number", run.loss_not_a_number, "run",
+        "C01", "error", "the loss is not a number", training.loss_not_a_number, "run",
         threshold="any NaN or infinity", fix=f"{_AGAIN} {{setting}}",
     ),
     Check(
-        "C02", "warning", "the training did not finish", run.unfinished, "run",
+        "C02", "warning", "the training did not finish", training.unfinished, "run",
         threshold="error: it failed", fix="bakehouse train {recipe}",
     ),
     Check(
-        "C03", "warning", "a learning rate far off", run.learning_rate, "plan",
+        "C03", "warning", "a learning rate far off", training.learning_rate, "plan",
         threshold="{rate:g} times above or below the plan's", fix=f"{_AGAIN} --set optimizer.lr={{usual}}",
     ),
     Check(
-        "C04", "warning", "the loss rises", run.loss_rises, "run",
+        "C04", "warning", "the loss rises", training.loss_rises, "run",
         threshold="over {loss_rise:.0%} from the first to the last fifth of the steps, beyond chance",
         fix=f"{_AGAIN} {{slower}}", heuristic=True,
     ),
     Check(
-        "C05", "warning", "a training of unusual length", run.exposures, "plan",
+        "C05", "warning", "a training of unusual length", training.exposures, "plan",
         threshold="{exposures:g} times fewer or more images shown than the plan has", fix=f"{_AGAIN} {{length}}",
         heuristic=True,
     ),
     Check(
-        "C06", "warning", "images that are memorized", run.views, "inputs",
-        threshold="an image shown over {views} times", fix=f"{_AGAIN} {{length}}", heuristic=True,
-    ),
-    Check(
-        "C07", "warning", "the run never saw its trigger", run.trigger_not_in_captions, "inputs",
+        "C06", "warning", "the run never saw its trigger", training.trigger_not_in_captions, "inputs",
         threshold="in fewer than {trigger_share:.0%} of its images' captions; error: in none",
         fix="bakehouse captions edit {folder} --add {subject}",
     ),
     Check(
-        "C08", "warning", "captions that are all alike", run.captions_alike, "inputs",
+        "C07", "warning", "captions that are all alike", training.captions_alike, "inputs",
         threshold="{captions_alike:.0%} of the images have one caption", fix="bakehouse captions tag {folder}",
     ),
     Check(
-        "C09", "warning", "class images are missing", run.no_class_images, "plan",
+        "C08", "warning", "class images are missing", training.no_class_images, "plan",
         threshold="usual for this kind of subject and left out; error: wanted and never shown",
         fix=f"{_AGAIN} --set {{prior}}",
     ),

@@ -32,14 +32,12 @@ class Limits(Spec):
     exposures: Factor = 2.0
     """Factor between the images that were shown and those of the plan (C05). Measured on crumb (docs/learning-rate.md):
     with half as many steps at the same learning rate, fidelity was 39 instead of 92."""
-    views: Annotated[int, Field(ge=1)] = 200
-    """Most exposures of one image (C06), as in the audit of a dataset (E06): from there on images are memorized."""
     trigger_share: Share = 0.5
-    """Share of a subject's images whose captions must have its trigger (C07)."""
+    """Share of a subject's images whose captions must have its trigger (C06)."""
     captions_alike: Share = 0.9
-    """Share of the images with one and the same caption (C08)."""
+    """Share of the images with one and the same caption (C07)."""
     captions: Annotated[int, Field(ge=2)] = 4
-    """Fewest images whose captions are compared (C08)."""
+    """Fewest images whose captions are compared (C07)."""
     face_sharpness: Share = 0.5
     """Sharpness of faces as a share of that in the photos and the base's images (D06): half of the variance of the
     Laplacian, the measure with which the audit finds blurred images (B05)."""

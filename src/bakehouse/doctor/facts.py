@@ -121,8 +121,6 @@ class InputFacts:
     triggers: tuple[TriggerCaptions, ...]
     exposures: int
     """Images of the subject that were shown so far, with repeats."""
-    most_views: float
-    """How often the image that is repeated most was shown."""
 
 
 @dataclass(frozen=True)

@@ -226,7 +226,9 @@ def _more_training(facts: Facts, limits: Limits) -> str:
 
 
 def _less_training(facts: Facts, limits: Limits) -> str:
-    """Return the options of a gentler training: the plan's rate or length if the run's is far above, else half the rate."""
+    """Return the options of a gentler training: the plan's rate or length if the run's is far above, else half the
+    rate.
+    """
     assert facts.run is not None
     run, plan = facts.run, facts.run.plan
     lr, usual = run.recipe.optimizer.lr, plan.lr if plan else None

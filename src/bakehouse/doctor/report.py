@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """Id and key, the same in every examination: `C07 zwx`."""
+        """Id and key, the same in every examination: `C06 zwx`."""
         return f"{self.id} {self.key}".strip()
 
     @property

@@ -88,7 +88,6 @@ def _input_facts(plan: Plan, facts: RunFacts) -> InputFacts:
         captions=dict(Counter(_without_subjects(lines[0], recipe) for lines in texts)),
         triggers=tuple(_trigger_captions(recipe, subject, texts)),
         exposures=round(sum(i.repeats for i in subject) * epochs),
-        most_views=max((i.repeats for i in subject), default=0) * epochs,
     )
 
 

@@ -123,19 +123,8 @@ def exposures(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
         yield healthy(figures)
 
 
-def views(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
-    """C06: single images shown so often that they are memorized."""
-    run, inputs = _run(facts), _inputs(facts)
-    most = inputs.most_views
-    if most > limits.views:
-        why = f"an image was shown {counted(round(most), 'time')} (limit {limits.views})"
-        yield CheckFinding(why, values=run_values(run) | {"length": length(run, limits.views / most)})
-    else:
-        yield healthy(f"no image was shown more than {counted(round(most), 'time')} (limit {limits.views})")
-
-
 def trigger_not_in_captions(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
-    """C07: triggers that no caption, or only a part of the captions, had."""
+    """C06: triggers that no caption, or only a part of the captions, had."""
     for trigger in _inputs(facts).triggers:
         figures = f"{trigger.word!r} is in the captions of {trigger.with_it} of {counted(trigger.images, 'image')}"
         example = f"; a caption without it: {trigger.example!r}" if trigger.example else ""
@@ -149,7 +138,7 @@ def trigger_not_in_captions(facts: Facts, limits: Limits) -> Iterable[CheckFindi
 
 
 def captions_alike(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
-    """C08: captions that say the same of nearly all images."""
+    """C07: captions that say the same of nearly all images."""
     run, inputs = _run(facts), _inputs(facts)
     caption, most = max(inputs.captions.items(), key=lambda item: item[1], default=("", 0))
     figures = f"{counted(len(inputs.captions), 'different caption')} of {counted(inputs.images, 'image')}"
@@ -167,7 +156,7 @@ def captions_alike(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
 
 
 def no_class_images(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
-    """C09: class images that were wanted and never shown, or are usual for this kind of subject and left out."""
+    """C08: class images that were wanted and never shown, or are usual for this kind of subject and left out."""
     run, plan = _run(facts), _plan(facts)
     prior = run.recipe.prior
     wanted = prior.source not in (None, "none")
