@@ -7,6 +7,15 @@ from bakehouse.doctor import image_checks as image
 from bakehouse.doctor import pair_checks as pair
 from bakehouse.doctor import training_checks as training
 from bakehouse.doctor.check import Check
+from bakehouse.evaluation.selection import (
+    LEARNED_FIDELITY,
+    MAX_BROKEN,
+    MAX_CLASS_SHIFT,
+    MAX_COPIES,
+    MAX_DRIFT,
+    MIN_PROMPT_RETENTION,
+    VISIBLE_EFFECT,
+)
 
 _AGAIN = "bakehouse train {recipe} --run {next}"
 _FIND_RATE = "bakehouse find-rate {recipe}"
@@ -37,10 +46,12 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "A05", "error", "made for another family of base models", file.other_family, "base",
+        threshold="by the header and by the sizes of the attention",
         advice="use it with a base of its own family; an adapter cannot be converted to another one",
     ),
     Check(
         "A06", "error", "trained for another prediction type", file.other_prediction, "base",
+        threshold="the header and the base's settings name different types",
         advice="use it with a base of the same prediction type, or train it again on this one",
     ),
     Check(
@@ -60,10 +71,12 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "B01", "error", "adapters for different base models", pair.different_bases, "pair",
+        threshold="no family in common",
         advice="they cannot be used together: train one of them again on the other's base",
     ),
     Check(
         "B02", "warning", "adapters with the same trigger", pair.same_trigger, "pair",
+        threshold="any trigger in common",
         advice="use one at a time: a prompt cannot ask for only one of them",
     ),
     Check(
@@ -95,7 +108,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "C05", "warning", "a training of unusual length", training.exposures, "plan",
-        threshold="{exposures:g} times fewer or more images shown than the plan has", fix=f"{_AGAIN} {{length}}",
+        threshold="less than 1/{exposures:g} or more than {exposures:g} times the images that the plan shows", fix=f"{_AGAIN} {{length}}",
         heuristic=True,
     ),
     Check(
@@ -114,29 +127,30 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "D01", "error", "nothing changes", image.nothing_changes, "evaluation",
-        threshold="the trigger moves images by less than 15 % of the way to the subject", fix=_FIND_RATE,
+        threshold=f"the trigger moves images by less than {VISIBLE_EFFECT:.0%} of the way to the subject", fix=_FIND_RATE,
     ),
     Check(
         "D02", "error", "undertrained", image.undertrained, "evaluation",
-        threshold="subject fidelity below 50 %", fix=f"{_AGAIN} {{settings}}",
+        threshold=f"subject fidelity below {LEARNED_FIDELITY:.0%}", fix=f"{_AGAIN} {{settings}}",
     ),
     Check(
         "D03", "error", "burnt (overtrained)", image.burnt, "evaluation",
-        threshold="below 85 % of the base's prompt accuracy, over 25 % near copies, or over 10 % broken images",
+        threshold=f"below {MIN_PROMPT_RETENTION:.0%} of the base's prompt accuracy, over {MAX_COPIES:.0%} near copies, or "
+        f"over {MAX_BROKEN:.0%} broken images",
         fix=f"{_AGAIN} {{settings}}",
     ),
     Check(
         "D04", "error", "the class word became the subject", image.class_became_subject, "evaluation",
-        threshold="images of the class move over 5 points towards the subject", fix=f"{_AGAIN} --set {{prior}}",
+        threshold=f"images of the class move over {MAX_DRIFT:g} points towards the subject", fix=f"{_AGAIN} --set {{prior}}",
     ),
     Check(
         "D05", "warning", "style leak", image.style_leak, "other images",
-        threshold="images of other subjects move over 25 % of the distance from the base to the subject",
+        threshold=f"images of other subjects move over {MAX_CLASS_SHIFT:g}% of the distance from the base to the subject",
         fix=f"{_AGAIN} --set {{prior}}",
     ),
     Check(
         "D06", "warning", "blurred face", image.blurred_face, "faces",
-        threshold="over 10 % smeared faces, more than the base has; or below {face_sharpness:.0%} of the sharpness "
+        threshold=f"over {MAX_BROKEN:.0%} smeared faces, more than the base has; or below {{face_sharpness:.0%}} of the sharpness "
         "of faces in the photos and the base's images",
         fix="bakehouse dataset crop {folder}",
     ),

@@ -8,33 +8,42 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from bakehouse.cli.render.consoles import print_json, print_table
+from bakehouse.cli.render.consoles import print_json, print_table, stdout_console
 from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.message_text import counted
 
 if TYPE_CHECKING:
     from bakehouse.doctor import Finding, Report
 
+_INDENT = "     "
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim", "healthy": "green", "undecided": "dim"}
 
 
 def print_report(report: Report, *, json: bool = False, quiet: bool = False) -> None:
-    """Print the findings as a table, or as JSON; with `quiet` only the ailments."""
+    """Print the findings as text, or as JSON; with `quiet` only the ailments."""
     if json:
         print_json(report.to_json())
         return
-    if report.ailments:
-        print_table(_table(report.ailments))
+    for finding in report.ailments:
+        _print_ailment(finding)
     if not quiet:
-        if report.healthy:
-            echo("\nhealthy:")
-            print_table(_table(report.healthy))
-        if report.undecided:
-            echo("\nnot decided:")
-            print_table(_table(report.undecided))
+        for title, findings in (("healthy", report.healthy), ("not decided", report.undecided)):
+            if findings:
+                echo(f"\n{title}:")
+                print_table(_table(findings))
         _print_skipped(report)
         echo()
     echo(_summary(report))
+
+
+def _print_ailment(finding: Finding) -> None:
+    """Print an ailment, its figures and what helps. A command stays on one line, so that it can be pasted."""
+    style = _STYLES[finding.result]
+    note = " (heuristic)" if finding.heuristic else ""
+    title = Text.assemble((f"{finding.id}  ", style), (f"{finding.result}: {finding.title}", style), (note, "dim"))
+    console = stdout_console()
+    for line in (title, f"{_INDENT}{finding.why}", Text(f"{_INDENT}{finding.fix or finding.advice}", "cyan")):
+        console.print(line, soft_wrap=True)
 
 
 def _table(findings: Sequence[Finding]) -> Table:
@@ -42,20 +51,8 @@ def _table(findings: Sequence[Finding]) -> Table:
     table.add_column("id", no_wrap=True)
     table.add_column("finding", overflow="fold")
     for finding in findings:
-        table.add_row(Text(finding.id, _STYLES[finding.result]), _message(finding))
+        table.add_row(Text(finding.id, _STYLES[finding.result]), Text(finding.why))
     return table
-
-
-def _message(finding: Finding) -> Text:
-    if not finding.is_ailment:
-        return Text(finding.why)
-    help_line = f"\n$ {finding.fix}" if finding.fix else f"\n{finding.advice}" if finding.advice else ""
-    return Text.assemble(
-        (f"{finding.result}: {finding.title}", _STYLES[finding.result]),
-        (" (heuristic)" if finding.heuristic else "", "dim"),
-        f"\n{finding.why}",
-        (help_line, "cyan"),
-    )
 
 
 def _print_skipped(report: Report) -> None:
