@@ -26,7 +26,7 @@ from bakehouse.doctor.subject import Subject
 from bakehouse.evaluation import evaluate
 from bakehouse.recipe import Recipe
 from bakehouse.vision.faces import Face
-from tests.doctor.conftest import found
+from tests.doctor.conftest import found, look
 from tests.evaluation.conftest import COLORS, SquareGenerator, SquareScorer, make_run, square
 
 
@@ -280,6 +280,29 @@ def test_a_comparison_of_other_weights_is_not_used(tmp_path):
     assert saved_comparison(run, groups, (weights, 0.8)) is None
     weights.write_text("0.5 0 0")
     assert saved_comparison(run, groups, (weights, 1.0)) is None
+
+
+def test_with_draw_the_images_are_made_and_later_calls_use_them(new_run, monkeypatch):
+    coats = ("red coat", "green coat")
+    triggers = [
+        {"word": word, "kind": "outfit", "when": [coat], "strategy": "static"}
+        for word, coat in zip(("qvx", "wbx"), coats, strict=True)
+    ]
+    run = new_run(captions=lambda i: f"zwx person, {coats[i % 2]}, place {i}", settings={"triggers": triggers})
+    for path in Recipe.load(run.recipe).concepts[0].folder.glob("*.png"):
+        square(*(RED_COAT, GREEN_COAT)[int(path.stem) % 2], "yellow", noise=int(path.stem)).save(path)
+    generator = OutfitGenerator(honest)
+    for place in ("evaluation.evaluate_run", "doctor.outfit_facts"):
+        monkeypatch.setattr(f"bakehouse.{place}.pipeline", lambda *_: generator)
+    for place in ("evaluate_run", "image_scorers"):
+        monkeypatch.setattr(f"bakehouse.evaluation.{place}.scorer_for", lambda *_: SquareScorer())
+    before = look(run)
+    assert before.skipped["D07"] == f"no images of each trigger yet: bakehouse doctor {run.folder} --draw 8"
+    made = look(run, draw=3)
+    assert not {"D01", "D02", "D03", "D04", "D05", "D07", "D08"} & made.skipped.keys()
+    assert found(made, "D07") == {"D07 qvx wbx": "healthy"}
+    generated = generator.generated
+    assert look(run) == made and generator.generated == generated
 
 
 def test_without_an_evaluation_the_command_is_named(tmp_path):

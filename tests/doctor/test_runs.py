@@ -67,7 +67,7 @@ def test_half_precision_is_named_where_it_is_the_cause(new_run):
 def test_a_training_that_was_cut_off_or_failed(new_run):
     run = new_run(stop_at=250)
     finding = only(look(run), "C02")
-    assert (finding.result, finding.why) == ("warning", "it ended at step 250 of 600")
+    assert (finding.result, finding.why) == ("warning", "step 250 of 600, and not finished")
     assert finding.fix == f"bakehouse train {run.folder}/recipe.toml"
 
 

@@ -30,9 +30,9 @@ def doctor(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find what is wrong with a run or adapter files, and the command that helps.
+    """Find what is wrong with a run or adapter files.
 
-    Exit code 1 if there are errors.
+    Each ailment has its figures and the command that helps. Exit code 1 if there are errors.
     """
     from bakehouse.cli.render.doctor import print_report
     from bakehouse.cli.render.events import progress_renderer

@@ -52,7 +52,7 @@ def read_adapter_facts(path: Path, base: str | None = None) -> tuple[AdapterFact
 
     Raises:
         UsageError: it is not an adapter; or `base` is not a model, or not on this machine.
-        BakehouseError: it is damaged.
+        BakehouseError: it, or `base`, is damaged.
     """
     file, info = read_adapter(path, strict=False), adapter_info(path)
     recipe = _recipe(file.metadata)
@@ -74,10 +74,10 @@ def read_adapter_facts(path: Path, base: str | None = None) -> tuple[AdapterFact
         return facts, file, f"the file does not name its base model: {command}"
     try:
         return replace(facts, base=_beside(file, info, named)), file, ""
-    except UsageError as e:
+    except BakehouseError as e:
         if base is not None:
             raise
-        return facts, file, f"its base model {named!r} was not found here; name it with --base MODEL ({e.message})"
+        return facts, file, f"its base model {named!r} cannot be read; name it with --base MODEL ({e.message})"
 
 
 def header_prediction(metadata: Mapping[str, str]) -> str:

@@ -108,7 +108,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "C05", "warning", "a training of unusual length", training.exposures, "plan",
-        threshold="less than 1/{exposures:g} or more than {exposures:g} times the images that the plan shows", fix=f"{_AGAIN} {{length}}",
+        threshold="less than 1/{exposures:g} or more than {exposures:g} times the images that the plan shows",
+        fix=f"{_AGAIN} {{length}}",
         heuristic=True,
     ),
     Check(
@@ -127,7 +128,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "D01", "error", "nothing changes", image.nothing_changes, "evaluation",
-        threshold=f"the trigger moves images by less than {VISIBLE_EFFECT:.0%} of the way to the subject", fix=_FIND_RATE,
+        threshold=f"the trigger moves images by less than {VISIBLE_EFFECT:.0%} of the way to the subject",
+        fix=_FIND_RATE,
     ),
     Check(
         "D02", "error", "undertrained", image.undertrained, "evaluation",
@@ -135,23 +137,24 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "D03", "error", "burnt (overtrained)", image.burnt, "evaluation",
-        threshold=f"below {MIN_PROMPT_RETENTION:.0%} of the base's prompt accuracy, over {MAX_COPIES:.0%} near copies, or "
-        f"over {MAX_BROKEN:.0%} broken images",
+        threshold=f"below {MIN_PROMPT_RETENTION:.0%} of the base's prompt accuracy, over {MAX_COPIES:.0%} near copies, "
+        f"or over {MAX_BROKEN:.0%} broken images",
         fix=f"{_AGAIN} {{settings}}",
     ),
     Check(
         "D04", "error", "the class word became the subject", image.class_became_subject, "evaluation",
-        threshold=f"images of the class move over {MAX_DRIFT:g} points towards the subject", fix=f"{_AGAIN} --set {{prior}}",
+        threshold=f"images of the class move over {MAX_DRIFT:g} points towards the subject",
+        fix=f"{_AGAIN} --set {{prior}}",
     ),
     Check(
         "D05", "warning", "style leak", image.style_leak, "other images",
-        threshold=f"images of other subjects move over {MAX_CLASS_SHIFT:g}% of the distance from the base to the subject",
+        threshold=f"images of other subjects move over {MAX_CLASS_SHIFT:g}% of the distance from base to subject",
         fix=f"{_AGAIN} --set {{prior}}",
     ),
     Check(
         "D06", "warning", "blurred face", image.blurred_face, "faces",
-        threshold=f"over {MAX_BROKEN:.0%} smeared faces, more than the base has; or below {{face_sharpness:.0%}} of the sharpness "
-        "of faces in the photos and the base's images",
+        threshold=f"over {MAX_BROKEN:.0%} smeared faces, more than the base has; or below {{face_sharpness:.0%}} "
+        "of the sharpness of faces in the photos and the base's images",
         fix="bakehouse dataset crop {folder}",
     ),
     Check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,7 +60,7 @@ def not_applied(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
         refused = [e.name for e in adapter.info.coverage.entries if e.verdict == "refused"]
         if refused:
             keys = [name for name in refused if name in adapter.info.shapes]
-            fix = f"bakehouse weights convert {{file}} {_drops(keys)} -o {{smaller}}" if keys else ""
+            fix = f"bakehouse weights convert {{file}} {_drops(keys, adapter)} -o {{smaller}}" if keys else ""
             advice = "" if keys else "use the program that made the file; its setting is not supported here"
             yield _about(facts, adapter, "; ".join(adapter.info.coverage.refusals), fix=fix, advice=advice)
         else:
@@ -67,8 +68,17 @@ def not_applied(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
             yield healthy(f"{counted(tensors, 'tensor')} applied, none refused", _key(facts, adapter))
 
 
-def _drops(keys: list[str]) -> str:
-    return " ".join(f"--drop {shlex.quote(key)}" for key in keys[:8])
+def _drops(keys: list[str], adapter: AdapterFacts) -> str:
+    """Return the options that leave tensors out: one pattern if all of them, and no others, begin alike."""
+    start = os.path.commonprefix(keys)
+    alike = len(keys) > 1 and start and sum(name.startswith(start) for name in adapter.info.shapes) == len(keys)
+    patterns = [f"{start}*"] if alike else keys
+    return " ".join(f"--drop {_literal(shlex.quote(pattern))}" for pattern in patterns)
+
+
+def _literal(text: str) -> str:
+    """Return a text whose braces are no placeholders of a command template."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def not_in_the_base(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
@@ -137,7 +147,7 @@ def program_cannot_load(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
                 fix = adapter.conversions.get(verdict.program, "")
                 advice = "" if fix else f"no conversion is known that {verdict.program} loads"
                 why = f"{verdict.program} does not load it: {verdict.why}"
-                yield CheckFinding(why, result, key, fix=fix.replace("{", "{{").replace("}", "}}"), advice=advice)  # type: ignore[arg-type]
+                yield CheckFinding(why, result, key, fix=_literal(fix), advice=advice)  # type: ignore[arg-type]
 
 
 def size_of_change(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:

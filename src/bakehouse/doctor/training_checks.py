@@ -59,7 +59,7 @@ def unfinished(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
         why = f"it failed after step {run.failed.step} of {run.planned_steps}: {run.failed.error.splitlines()[0]}"
         yield CheckFinding(why, "error", values=run_values(run))
     elif run.started:
-        yield CheckFinding(f"it ended at step {done} of {run.planned_steps}", values=run_values(run))
+        yield CheckFinding(f"step {done} of {run.planned_steps}, and not finished", values=run_values(run))
     else:
         yield CheckFinding("the training was never started", values=run_values(run))
 
