@@ -298,7 +298,7 @@ def test_with_draw_the_images_are_made_and_later_calls_use_them(new_run, monkeyp
         monkeypatch.setattr(f"bakehouse.evaluation.{place}.scorer_for", lambda *_: SquareScorer())
     before = look(run)
     assert before.skipped["D07"] == f"no images of each trigger yet: bakehouse doctor {run.folder} --draw 8"
-    made = look(run, draw=3)
+    made = look(run, draw=8)
     assert not {"D01", "D02", "D03", "D04", "D05", "D07", "D08"} & made.skipped.keys()
     assert found(made, "D07") == {"D07 qvx wbx": "healthy"}
     generated = generator.generated

@@ -160,7 +160,7 @@ def _conversions(path: Path, file: AdapterFile, info: AdapterInfo, base: str) ->
         if left := failing - found.keys():
             out = shlex.quote(f"{stem}-{form}.safetensors")
             command = f"bakehouse weights convert {shlex.quote(str(path))} --to {form} -o {out}"
-            found |= dict.fromkeys(left & _loading(file, Convert(to=form)), command)  # type: ignore[arg-type]
+            found |= dict.fromkeys(left & _loading(file, Convert(to=form)), command)
     if left := failing - found.keys():
         options = f"--to-lora --base {shlex.quote(base or 'MODEL')} --by sv_fro=0.95"
         command = (

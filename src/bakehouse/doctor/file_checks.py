@@ -45,7 +45,7 @@ def changes_nothing(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
                 drop = f"--drop {shlex.quote(_PATTERNS.get(network, network))}"
                 fix = f"bakehouse weights convert {{file}} {drop} -o {{smaller}}" if network != "unet" else ""
                 advice = "train again with adapter.unet = true" if network == "unet" else ""
-                yield _about(facts, adapter, why, network, result=level, fix=fix, advice=advice)  # type: ignore[arg-type]
+                yield _about(facts, adapter, why, network, result=level, fix=fix, advice=advice)
         else:
             few = f"; {none} are zero" if none else ""
             yield healthy(f"{total - none} of {counted(total, 'module')} change the base{few}", _key(facts, adapter))
@@ -70,7 +70,7 @@ def not_applied(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
 
 def _drops(keys: list[str], adapter: AdapterFacts) -> str:
     """Return the options that leave tensors out: one pattern if all of them, and no others, begin alike."""
-    start = os.path.commonprefix(keys)
+    start = os.path.commonprefix(keys)  # noqa: RUF071 - of characters, as patterns are
     alike = len(keys) > 1 and start and sum(name.startswith(start) for name in adapter.info.shapes) == len(keys)
     patterns = [f"{start}*"] if alike else keys
     return " ".join(f"--drop {_literal(shlex.quote(pattern))}" for pattern in patterns)
@@ -90,7 +90,7 @@ def not_in_the_base(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
             result = "error" if 2 * len(base.missing) >= modules else "warning"
             why = f"{len(base.missing)} of {counted(modules, 'module')} are in no network of {base.name}"
             why += f", first {base.missing[0]}{named}"
-            yield _about(facts, adapter, why, "missing", result=result)  # type: ignore[arg-type]
+            yield _about(facts, adapter, why, "missing", result=result)
         if base.misfits:
             why = f"{len(base.misfits)} of {counted(modules, 'module')} have another size than in {base.name}"
             yield _about(facts, adapter, f"{why}, first {base.misfits[0]}{named}", "size")

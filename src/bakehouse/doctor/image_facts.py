@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,8 @@ def look_at_images(
     missing: dict[Input, str] = {}
     shift = _other_shift(report, shown, photos, scorer)
     if shift is None:
-        missing["other images"] = "the evaluation has too few images of other subjects; --set images=8 makes enough"
+        command = f"bakehouse evaluate {shlex.quote(str(report.folder.parent))} --set images=8"
+        missing["other images"] = f"the evaluation has too few images of other subjects: {command}"
     faces = _faces(report, shown, photos, scorer, detector)
     if faces is None:
         missing["faces"] = (
