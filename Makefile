@@ -39,6 +39,7 @@ docs: $(VENV)/.ready
 	@$(PY) -m tools.write_recipe_docs
 	@$(PY) -m tools.write_import_docs
 	@$(PY) -m tools.write_audit_docs
+	@$(PY) -m tools.write_doctor_docs
 	@$(PY) -m tools.write_program_support_docs
 	@$(PY) -m tools.write_prompt_docs
 	@$(PY) -m tools.write_embedding_docs

@@ -7,6 +7,7 @@ import typer
 from bakehouse.cli.captions import captions
 from bakehouse.cli.dataset import dataset
 from bakehouse.cli.demo import demo
+from bakehouse.cli.doctor import doctor
 from bakehouse.cli.evaluate import evaluate
 from bakehouse.cli.find_rate import find_rate
 from bakehouse.cli.generate import generate
@@ -25,7 +26,7 @@ from bakehouse.cli.weights import weights
 
 ORDER = (
     *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
-    *("evaluate", "generate", "prompt", "templates", "grid", "weights", "models"),
+    *("evaluate", "doctor", "generate", "prompt", "templates", "grid", "weights", "models"),
 )
 """Names in `bakehouse --help`; typer itself would list groups after commands."""
 
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 _LONG = (plan, train, generate, grid)
 """Commands whose help lists its options in groups."""
-for command in (demo, plan, train, evaluate, generate, prompt, templates, grid):
+for command in (demo, plan, train, evaluate, doctor, generate, prompt, templates, grid):
     app.command(cls=PanelCommand if command in _LONG else None)(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)
