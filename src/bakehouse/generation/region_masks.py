@@ -91,8 +91,8 @@ def _of_box(box: Box | None, size: tuple[int, int]) -> Bytes:
 def _covered(start: float, end: float, pixels: int) -> Floats:
     """Return how much of each pixel of a line is between two shares of its length."""
     at = np.arange(pixels)
-    covered: Floats = np.minimum(at + 1, end * pixels) - np.maximum(at, start * pixels)
-    return np.clip(covered, 0, 1, dtype=np.float32)
+    covered: Floats = (np.minimum(at + 1, end * pixels) - np.maximum(at, start * pixels)).astype(np.float32)
+    return np.clip(covered, np.float32(0), np.float32(1))
 
 
 def _of_file(mask: ImageFile, size: tuple[int, int]) -> Bytes:
