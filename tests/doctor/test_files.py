@@ -226,8 +226,9 @@ def pair_of(write_adapter, tmp_path, factor: float, **header: str):
 
 def test_independent_adapters_are_healthy_together(write_adapter, tmp_path):
     a = write_adapter(tmp_path / "a.safetensors")
-    b = write_adapter(tmp_path / "b.safetensors", seed=1, **{"modelspec.trigger_phrase": "qvx"})
-    report = look(a, b)
+    tags = json.dumps({"photos": {"qvx": 8}})
+    header = {"modelspec.trigger_phrase": "qvx", "ss_tag_frequency": tags}
+    report = look(a, write_adapter(tmp_path / "b.safetensors", seed=1, **header))
     assert [f.id for f in report.ailments] == []
     assert set(found(report, "B03").values()) == set(found(report, "B04").values()) == {"healthy"}
     assert len(found(report, "B03")) == 2  # UNet and text encoder

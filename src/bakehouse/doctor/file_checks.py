@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bakehouse.core.message_text import counted, listed
-from bakehouse.doctor.check import CheckFinding, healthy, undecided
+from bakehouse.doctor.check import CheckFinding, Result, healthy, undecided
 from bakehouse.doctor.doctor_options import Limits
 from bakehouse.doctor.facts import AdapterFacts, BaseFacts, Facts
 
@@ -41,7 +41,7 @@ def changes_nothing(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
         elif zero:
             for network, (_, known) in zero.items():
                 why = f"all {counted(known, 'module')} of the {_words(network)} have a change of zero"
-                level = "warning" if network == "unet" else "info"
+                level: Result = "warning" if network == "unet" else "info"
                 drop = f"--drop {shlex.quote(_PATTERNS.get(network, network))}"
                 fix = f"bakehouse weights convert {{file}} {drop} -o {{smaller}}" if network != "unet" else ""
                 advice = "train again with adapter.unet = true" if network == "unet" else ""
@@ -87,7 +87,7 @@ def not_in_the_base(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
         modules = len(adapter.info.modules)
         named = f"; it seems to be made for {adapter.trained_for}" if adapter.trained_for else ""
         if base.missing:
-            result = "error" if 2 * len(base.missing) >= modules else "warning"
+            result: Result = "error" if 2 * len(base.missing) >= modules else "warning"
             why = f"{len(base.missing)} of {counted(modules, 'module')} are in no network of {base.name}"
             why += f", first {base.missing[0]}{named}"
             yield _about(facts, adapter, why, "missing", result=result)
@@ -143,11 +143,11 @@ def program_cannot_load(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
             elif not fails(verdict):
                 yield undecided(f"{verdict.program}: {verdict.why}", key)
             else:
-                result = "error" if facts.programs else "info" if some_load else "warning"
+                result: Result = "error" if facts.programs else "info" if some_load else "warning"
                 fix = adapter.conversions.get(verdict.program, "")
                 advice = "" if fix else f"no conversion is known that {verdict.program} loads"
                 why = f"{verdict.program} does not load it: {verdict.why}"
-                yield CheckFinding(why, result, key, fix=_literal(fix), advice=advice)  # type: ignore[arg-type]
+                yield CheckFinding(why, result, key, fix=_literal(fix), advice=advice)
 
 
 def size_of_change(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
@@ -219,12 +219,12 @@ def _about(
     why: str,
     part: str = "",
     *,
-    result: str | None = None,
+    result: Result | None = None,
     fix: str | None = None,
     advice: str | None = None,
 ) -> CheckFinding:
     key = " ".join(filter(None, (part, _key(facts, adapter))))
-    return CheckFinding(why, result, key, _values(adapter), fix, advice)  # type: ignore[arg-type]
+    return CheckFinding(why, result, key, _values(adapter), fix, advice)
 
 
 def _values(adapter: AdapterFacts) -> dict[str, str]:

@@ -87,6 +87,8 @@ def _products(
 ) -> _Products | None:
     """Return the inner products of two adapters in one module; None if that needs the base, or shapes differ."""
     a, b = (file.modules[stem] for file, stem in zip(files, stems, strict=True))
+    if any("alpha" in tensors and tensors["alpha"].numel() != 1 for tensors in (a, b)):
+        return None  # A03 names it
     if is_plain(a) and is_plain(b):
         factors = _scaled(a), _scaled(b)
         if factors[0][0].shape[0] != factors[1][0].shape[0] or factors[0][1].shape[1] != factors[1][1].shape[1]:
