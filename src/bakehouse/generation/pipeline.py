@@ -242,6 +242,15 @@ class Pipeline:
             finally:
                 self._use(before)
 
+    def use(self, source: ModelSource) -> None:
+        """Make this the pipeline of another source. One with the same base costs reading its adapters' files.
+
+        Raises:
+            BakehouseError: a file is damaged, or an adapter does not fit the base.
+        """
+        with self._lock:
+            self._use(source)
+
     def _use(self, source: ModelSource) -> None:
         same_base = source.base_settings == self.source.base_settings
         if same_base and source.adapters == self._own:
