@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.serve.app import make_app, with_middleware
 from bakehouse.serve.server import Server
 from bakehouse.serve.settings import ServeSettings
@@ -91,3 +95,40 @@ def start(folder: Path, **settings: Any) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     yield from start(tmp_path_factory.mktemp("serve"))
+
+
+class Served:
+    """`bakehouse serve` as a process of its own."""
+
+    def __init__(self, folder, *options: str) -> None:
+        command = [sys.executable, "-m", "bakehouse", "serve", "--port", "0", "--device", "cpu", "--json"]
+        self.log = folder / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, "--data", str(folder), *options], stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.log.read_text()
+        self.ready = parse_json(line)
+
+    def request(self, method: str, path: str, body=None):
+        import requests
+
+        headers = {"Authorization": f"Bearer {self.ready['token']}"} if self.ready["token"] else {}
+        return requests.request(method, self.ready["url"] + path, json=body, headers=headers, timeout=60)
+
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=60)
+        return self.process.returncode, self.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`bakehouse serve` as its own process, for clients that need a network address."""
+    served = Served(tmp_path_factory.mktemp("live"))
+    try:
+        yield served
+    finally:
+        served.end(signal.SIGTERM)

@@ -13,6 +13,7 @@ import pytest
 
 from bakehouse.cli.main import main
 from bakehouse.core.parse_json_toml_yaml import parse_json
+from tests.serve.conftest import Served
 from tests.serve.test_own import CAT, until
 
 NO_TORCH = """
@@ -74,33 +75,6 @@ def test_a_killed_worker_loses_its_pictures_alone_and_says_so(running):
     after = engine.devices()[0]
     assert after["restarts"] == before["restarts"] + 1
     assert after["pid"] != before["pid"]
-
-
-class Served:
-    """`bakehouse serve` as a process of its own."""
-
-    def __init__(self, folder, *options: str) -> None:
-        command = [sys.executable, "-m", "bakehouse", "serve", "--port", "0", "--device", "cpu", "--json"]
-        self.log = folder / "log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, "--data", str(folder), *options], stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.log.read_text()
-        self.ready = parse_json(line)
-
-    def request(self, method: str, path: str, body=None):
-        import requests
-
-        headers = {"Authorization": f"Bearer {self.ready['token']}"} if self.ready["token"] else {}
-        return requests.request(method, self.ready["url"] + path, json=body, headers=headers, timeout=60)
-
-    def end(self, number: signal.Signals) -> tuple[int, str]:
-        self.process.send_signal(number)
-        self.process.communicate(timeout=60)
-        return self.process.returncode, self.log.read_text()
 
 
 def test_a_killed_server_finishes_what_it_has_accepted_when_it_is_back(tmp_path):

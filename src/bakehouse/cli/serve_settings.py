@@ -56,7 +56,9 @@ def serve_settings(
         raise UsageError(f"--port {port}: allowed are 0 (a free one) to 65535")
     idle_seconds = 60 * idle if idle is not None else HF_2023_IDLE_SECONDS if hf_2023 else None
     workers = tuple(
-        WorkerSettings(device, precision, loras and str(loras.resolve()), embeddings and str(embeddings.resolve()))
+        WorkerSettings(
+            device, precision, *(None if path is None else str(path.resolve()) for path in (loras, embeddings))
+        )
         for device in devices
     )
     engine = EngineSettings(

@@ -49,7 +49,7 @@ class Metrics:
             ("budget", "gauge", "Bytes that models may take on the device."),
             ("drawing", "gauge", "Pictures that are being drawn."),
         ):
-            rows = {(("device", str(one["device"])),): int(one[key]) for one in devices}
+            rows: dict[_Labels, int] = {(("device", str(one["device"])),): int(one[key]) for one in devices}
             name = f"bakehouse_worker_{key}" + ("_total" if kind == "counter" else "")
             lines += _metric(name, kind, text, rows)
         return "\n".join(lines) + "\n"

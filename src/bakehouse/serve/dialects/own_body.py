@@ -109,8 +109,10 @@ class DrawBody(_Body):
         fields: dict[str, Any] = {name: value for name, value in self if name not in parts}
         if self.image is not None:
             extend = None if self.image.extend is None else Extend(**dict(self.image.extend))
-            given = {"strength": self.image.strength, "resize": self.image.resize, "extend": extend}
-            fields["image"] = FromImage(image=await save(self.image.data, "image.data"), **given)
+            path = await save(self.image.data, "image.data")
+            fields["image"] = FromImage(
+                image=path, strength=self.image.strength, resize=self.image.resize, extend=extend
+            )
         if self.inpaint is not None:
             mask = None if self.inpaint.mask is None else await save(self.inpaint.mask, "inpaint.mask")
             fields["inpaint"] = Inpaint(**{**dict(self.inpaint), "mask": mask})

@@ -183,7 +183,7 @@ class Engine:
     def state(self, model: ServedModel) -> State:
         """Return where a model is: the best of all devices."""
         states = [seat.residency.state(model.key) for seat in self._seats]
-        return next((s for s in ("warm", "loading", "parked", "failed") if s in states), "cold")  # type: ignore[return-value]
+        return next((s for s in ("warm", "loading", "parked", "failed") if s in states), "cold")
 
     def estimated_time(self, model: ServedModel) -> float:
         """Return the seconds until a model is warm on some device."""

@@ -8,7 +8,7 @@ import itertools
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ class WorkerProcess:
         """Return a number for `stream`, by which `cancel` finds it."""
         return next(self._numbers)
 
-    async def stream(self, number: int, do: str, **values: Any) -> AsyncIterator[Message]:
+    async def stream(self, number: int, do: str, **values: Any) -> AsyncGenerator[Message, None]:
         """Yield the answers to one message; the last has `done`.
 
         Raises:
