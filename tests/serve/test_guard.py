@@ -150,6 +150,13 @@ def test_a_body_that_is_too_large_is_not_read(running):
     answer = running.client.post("/api/v1/draw", headers={**running.headers(), "Content-Length": str(limit + 1)})
     assert answer.status_code == 413
 
+    def endless():
+        for _ in range(limit // (1 << 20) + 2):
+            yield bytes(1 << 20)
+
+    answer = running.client.post("/models/crumb", headers=running.headers(), content=endless())
+    assert answer.status_code == 413
+
 
 @pytest.mark.parametrize(
     ("fields", "named"),

@@ -39,8 +39,6 @@ class ServeSettings:
     """Hosts from which images may be fetched that a request names by URL."""
     hf_2023: bool = False
     """Answer as the Hugging Face Inference API did in early 2023: 503 while a model loads, and its cache."""
-    train_device: str | None = None
-    """Run trainings on this device; None: none can be asked for."""
     log_prompts: bool = False
     grace: float = 30.0
     """Seconds that pictures have to be finished when the server is stopped."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -118,6 +119,8 @@ def as_serve_error(e: Exception) -> ServeError:
         return ServeError(500, "failed", e.message, hint=e.hint)
     if isinstance(e, RequestValidationError):
         return ServeError(422, "invalid_request", "; ".join(_explained(error) for error in e.errors()))
+    if isinstance(e, ClientDisconnect):  # also what `HttpChecks` makes of a body that goes on beyond the limit
+        return ServeError(413, "too_large", "the request's body ended early, or is larger than is allowed")
     if isinstance(e, HTTPException):
         return ServeError(e.status_code, "invalid_request", str(e.detail))
     log.error("unexpected error", exc_info=e)
