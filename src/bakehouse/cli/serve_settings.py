@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -36,7 +37,6 @@ def serve_settings(
     Raises:
         UsageError: a value out of range, a folder that does not exist, or a name that cannot be in a URL.
     """
-    from bakehouse.core.errors import UsageError
     from bakehouse.serve.settings import HF_2023_IDLE_SECONDS, HF_2023_QUOTA, ServeSettings
     from bakehouse.serve.start import check_installed
     from bakehouse.serve.store.tokens import NO_QUOTA
@@ -46,23 +46,11 @@ def serve_settings(
     from bakehouse.serve.work.served_models import ModelToServe
     from bakehouse.serve.work.worker_process import WorkerSettings
 
-    for name, value, least in (("--budget", budget, 0), ("--idle", idle, 0), ("--queue", queue, 0)):
-        if value is not None and value <= least:
-            raise UsageError(f"{name} {value}: must be more than {least}")
-    for option, directory in (("--loras", loras), ("--embeddings", embeddings)):
-        if directory is not None and not directory.is_dir():
-            raise UsageError(f"{option} {directory}: there is no such folder")
-    if not 0 <= port < 65536:
-        raise UsageError(f"--port {port}: allowed are 0 (a free one) to 65535")
+    _check(port, loras, embeddings, {"--budget": budget, "--idle": idle, "--queue": queue})
     idle_seconds = 60 * idle if idle is not None else HF_2023_IDLE_SECONDS if hf_2023 else None
-    workers = tuple(
-        WorkerSettings(
-            device, precision, *(None if path is None else str(path.resolve()) for path in (loras, embeddings))
-        )
-        for device in devices
-    )
+    folders = [None if path is None else str(path.resolve()) for path in (loras, embeddings)]
     engine = EngineSettings(
-        workers=workers,
+        workers=tuple(WorkerSettings(device, precision, *folders) for device in devices),
         queue=queue,
         budget=None if budget is None else int(budget * 1e9),
         parking=int(parking * 1e9),
@@ -82,3 +70,16 @@ def serve_settings(
         hf_2023=hf_2023,
         log_prompts=log_prompts,
     )
+
+
+def _check(port: int, loras: Path | None, embeddings: Path | None, positive: Mapping[str, float | None]) -> None:
+    from bakehouse.core.errors import UsageError
+
+    for name, value in positive.items():
+        if value is not None and value <= 0:
+            raise UsageError(f"{name} {value}: must be more than 0")
+    for option, directory in (("--loras", loras), ("--embeddings", embeddings)):
+        if directory is not None and not directory.is_dir():
+            raise UsageError(f"{option} {directory}: there is no such folder")
+    if not 0 <= port < 65536:
+        raise UsageError(f"--port {port}: allowed are 0 (a free one) to 65535")
