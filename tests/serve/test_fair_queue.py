@@ -66,6 +66,10 @@ def test_a_full_queue_takes_all_of_a_request_or_nothing():
         queue.add("b", [("b0", 1), ("b1", 1)])
     assert len(queue) == 2
     queue.add("b", [("b0", 1)])
+    queue.add("c", [("c0", 1), ("c1", 1)], always=True)
+    assert len(drained(queue)) == 5
+    queue.add("d", [])
+    assert queue.take() is None
 
 
 def test_alike_items_come_along_and_are_paid_for():

@@ -46,13 +46,18 @@ def make_app(
     if not models:
         raise UsageError("no model is to be served", hint="bakehouse serve crumb")
     store = Store(settings.folder)
-    check_address(settings, store)
+    try:
+        check_address(settings, store)
+    except UsageError:
+        store.close()
+        raise
     app = FastAPI(
         title="bakehouse", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
         lifespan=lambda app: _running(app, settings, store, session_token),
     )  # fmt: skip
     for dialect in DIALECTS:
         app.router.routes.extend(dialect.router.routes)  # flat, so that each is seen by `rules_of`
+    app.state.store = store  # closed when the application ends; by the caller, if it is never started
     rules_of(app)  # a route without a rule ends the start here
     app.add_exception_handler(HTTPException, _unknown_route)
     return app

@@ -23,7 +23,7 @@ def continue_jobs(server: Server) -> list[Drawing]:
     for job in server.store.jobs.unfinished():
         try:
             drawing = from_json(job.drawing)
-            run_job(server, job, drawing)
+            run_job(server, job, drawing, was_accepted=True)
         except ServeError as e:  # its model is not served any more
             server.store.jobs.set_state(job.id, "failed", e.text)
             if job.charge is not None:
@@ -33,14 +33,14 @@ def continue_jobs(server: Server) -> list[Drawing]:
     return drawings
 
 
-def run_job(server: Server, job: DrawJob, drawing: Drawing) -> DrawTask:
+def run_job(server: Server, job: DrawJob, drawing: Drawing, *, was_accepted: bool = False) -> DrawTask:
     """Draw a job that is in the store; what it makes is saved picture by picture.
 
     Raises:
         ServeError: the queue is full, or its model is not served.
     """
     finished = frozenset(picture.number for picture in server.store.pictures.of_job(job.id))
-    task = server.engine.submit(drawing, job.caller, task_id=job.id, finished=finished)
+    task = server.engine.submit(drawing, job.caller, task_id=job.id, finished=finished, was_accepted=was_accepted)
     following = asyncio.ensure_future(_follow(server, job, task))
     _FOLLOWING.add(following)
     following.add_done_callback(_FOLLOWING.discard)

@@ -119,12 +119,11 @@ def open_to(settings: ServeSettings) -> Iterator[OpenTo]:
     from bakehouse.serve.app import make_app
     from bakehouse.serve.guard.callers import IMPLIED
     from bakehouse.serve.guard.rules import rules_of
-    from bakehouse.serve.store.store import Store
 
-    rules = rules_of(make_app(settings))
-    store = Store(settings.folder)
-    tokens = store.tokens.valid()
-    store.close()
+    app = make_app(settings)
+    rules = rules_of(app)
+    tokens = app.state.store.tokens.valid()
+    app.state.store.close()
     for rule in rules:
         callers = [t.name for t in tokens if any(rule.access in IMPLIED[scope] for scope in t.scopes)]
         if settings.anonymous is not None and rule.access in IMPLIED[settings.anonymous]:

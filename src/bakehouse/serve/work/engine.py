@@ -16,9 +16,10 @@ from bakehouse.serve.errors import ServeError
 from bakehouse.serve.work.draw_task import DrawTask, Unit
 from bakehouse.serve.work.drawing import Drawing, ImageFormat, Picture, request_to_json
 from bakehouse.serve.work.fair_queue import FairQueue, QueueFullError
-from bakehouse.serve.work.residency import Residency, State
+from bakehouse.serve.work.residency import State
+from bakehouse.serve.work.seat import Seat
 from bakehouse.serve.work.served_models import ModelToServe, ServedModel, ServedModels
-from bakehouse.serve.work.worker_process import WorkerProcess, WorkerSettings
+from bakehouse.serve.work.worker_process import WorkerSettings
 
 log = logging.getLogger("bakehouse.serve")
 
@@ -29,7 +30,8 @@ _MAX_BATCH = 16
 """The limits of `generation.pipeline`: a batch of more pictures would be split there."""
 _SWEEP_SECONDS = 1.0
 _SHARE_OF_FREE_MEMORY = 0.8
-_KEPT_TASKS = 200
+_KEPT_TASKS = 16
+"""Tasks that have ended and can still be asked about; they hold their pictures."""
 
 
 @dataclass(frozen=True)
@@ -50,35 +52,6 @@ class EngineSettings:
     """Pictures at once."""
 
 
-class _Seat:
-    """A worker with its models, and what it draws now."""
-
-    def __init__(self, settings: WorkerSettings, models: dict[str, ServedModel], hashes: dict[str, str]) -> None:
-        self.worker = WorkerProcess(settings, on_lost=lambda: self.residency.lost())
-        self.residency = Residency(self, budget=0)
-        self._models, self._hashes = models, hashes
-        self.running: list[Unit] = []
-        self.number = 0
-        """Of the stream that draws `running`."""
-
-    async def load(self, key: str) -> int:
-        model = self._models[key]
-        facts = await self.worker.ask("load", ref=model.ref, base=model.base)
-        self._hashes[key] = facts["hash"]
-        log.info("model loaded", extra={"model": model.name, "bytes": facts["bytes"]})
-        return int(facts["bytes"])
-
-    async def unload(self, key: str) -> None:
-        await self.worker.ask("unload", key=key)
-        log.info("model unloaded", extra={"model": self._models[key].name})
-
-    async def park(self, key: str) -> None:
-        await self.worker.ask("park", key=key)
-
-    async def unpark(self, key: str) -> None:
-        await self.worker.ask("unpark", key=key)
-
-
 class Engine:
     """Everything that draws. Made and used in one event loop."""
 
@@ -94,7 +67,7 @@ class Engine:
         self._queue: FairQueue[Unit] = FairQueue(limit=settings.queue, quantum=_QUANTUM)
         self._by_key: dict[str, ServedModel] = {}
         self._hashes: dict[str, str] = {}
-        self._seats = [_Seat(worker, self._by_key, self._hashes) for worker in settings.workers]
+        self._seats = [Seat(worker, self._by_key, self._hashes) for worker in settings.workers]
         self._more = asyncio.Condition()
         self._running: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
@@ -143,9 +116,22 @@ class Engine:
         await asyncio.gather(*(seat.worker.stop() for seat in self._seats))
 
     def submit(
-        self, drawing: Drawing, caller: str, *, task_id: str | None = None, finished: frozenset[int] = frozenset()
+        self,
+        drawing: Drawing,
+        caller: str,
+        *,
+        task_id: str | None = None,
+        finished: frozenset[int] = frozenset(),
+        was_accepted: bool = False,
     ) -> DrawTask:
-        """Queue a drawing and return its task; see `DrawTask`.
+        """Queue a drawing and return its task.
+
+        Args:
+            drawing: what to draw.
+            caller: see `DrawTask`, as for `task_id` and `finished`.
+            task_id: default: a new one.
+            finished: pictures that need not be drawn.
+            was_accepted: by a server before this one: it is queued however full the queue is.
 
         Raises:
             ServeError: no such model, the queue is full, or the server is stopping.
@@ -156,7 +142,7 @@ class Engine:
         task = DrawTask(drawing.seeded(), caller, task_id=task_id, finished=finished)
         task.stop_running = lambda: self._stop_unwanted()
         try:
-            self._queue.add(caller, [(unit, self._cost(unit)) for unit in task.units])
+            self._queue.add(caller, [(unit, self._cost(unit)) for unit in task.units], always=was_accepted)
         except QueueFullError as e:
             waiting = len(self._queue)
             raise ServeError(
@@ -201,8 +187,7 @@ class Engine:
 
     async def prompt_files(self) -> dict[str, Any]:
         """Return the adapters and embeddings that prompts may name: `loras` and `embeddings`."""
-        found: dict[str, Any] = await self._seats[0].worker.ask("files")
-        return found
+        return dict(await self._seats[0].worker.ask("files"))
 
     @property
     def waiting(self) -> int:
@@ -235,8 +220,7 @@ class Engine:
 
     async def memory(self) -> dict[str, int]:
         """Return free and total bytes of the first device."""
-        found: dict[str, int] = await self._seats[0].worker.ask("memory")
-        return found
+        return dict(await self._seats[0].worker.ask("memory"))
 
     async def enlarge(self, file: str, upscaler: str, size: tuple[int, int]) -> bytes:
         """Return an image file enlarged to a width and height in pixels, as PNG.
@@ -268,7 +252,7 @@ class Engine:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _load(self, seat: _Seat, model: ServedModel) -> None:
+    async def _load(self, seat: Seat, model: ServedModel) -> None:
         with contextlib.suppress(BakehouseError):  # remembered, and told to who asks for the model next
             async with seat.residency.lease(model.key, model.bytes):
                 pass
@@ -280,7 +264,7 @@ class Engine:
                 with contextlib.suppress(ServeError):
                     await seat.residency.sweep()
 
-    async def _work(self, seat: _Seat) -> None:
+    async def _work(self, seat: Seat) -> None:
         """Draw batch after batch on one worker."""
         while True:
             async with self._more:
@@ -294,7 +278,7 @@ class Engine:
             self._tell_places()
             await self._draw_batch(seat, [one for one in batch if one.is_wanted])
 
-    async def _draw_batch(self, seat: _Seat, batch: list[Unit]) -> None:
+    async def _draw_batch(self, seat: Seat, batch: list[Unit]) -> None:
         try:
             await self._draw(seat, batch)
         except ServeError as e:
@@ -313,7 +297,7 @@ class Engine:
             for unit in batch:
                 unit.task.fail(ServeError(500, "internal_error", "the server failed; its log says more"))
 
-    async def _draw(self, seat: _Seat, batch: list[Unit]) -> None:
+    async def _draw(self, seat: Seat, batch: list[Unit]) -> None:
         drawing = batch[0].task.drawing
         model = self.models.find(drawing.model)
         async with seat.residency.lease(model.key, model.bytes):

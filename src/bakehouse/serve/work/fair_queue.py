@@ -38,14 +38,16 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return sum(len(line.waiting) for line in self._lines.values())
 
-    def add(self, caller: str, items: list[tuple[T, float]]) -> None:
-        """Add items with their costs at the end of a caller's line, all or none.
+    def add(self, caller: str, items: list[tuple[T, float]], *, always: bool = False) -> None:
+        """Add items with their costs at the end of a caller's line, all or none; `always`: also beyond the limit.
 
         Raises:
             QueueFullError: they do not fit.
         """
-        if len(self) + len(items) > self._limit:
+        if not always and len(self) + len(items) > self._limit:
             raise QueueFullError
+        if not items:
+            return
         self._lines.setdefault(caller, _Line()).waiting.extend(items)
 
     def take(self) -> T | None:
