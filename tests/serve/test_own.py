@@ -96,6 +96,17 @@ def test_an_image_is_begun_from_and_forgotten(running):
     assert not list((running.folder / "uploads").iterdir())
 
 
+def test_an_image_that_is_cut_short_is_the_callers_fault(running):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    buffer = io.BytesIO()
+    noise.save(buffer, "PNG")
+    text = base64.b64encode(buffer.getvalue()[:-4000]).decode()
+    answer = running.post("/api/v1/draw", {**CAT, "image": {"data": text}})
+    assert answer.status_code == 400
+    assert "an image cannot be used" in answer.json()["error"]["message"]
+    assert str(running.folder) not in answer.text
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [

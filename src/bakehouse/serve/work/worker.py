@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Previewed, Progress, Warned
 from bakehouse.core.thread_pool import WORKERS
+from bakehouse.data.open_image import ImageError
 from bakehouse.serve.work.messages import Message, encode, read_message
 
 PROGRESS_SECONDS = 0.05
@@ -185,6 +186,8 @@ def _tag(message: Message) -> str:
 
 def _described(e: Exception) -> dict[str, Any]:
     """Return an error as JSON: what users may read of it, and what kind it is."""
+    if isinstance(e, ImageError):  # its message has the path of an upload
+        return {"kind": "usage", "message": f"an image cannot be used: {e.reason}", "hint": e.hint}
     if isinstance(e, UsageError):
         return {"kind": "usage", "message": e.message, "hint": e.hint}
     if isinstance(e, BakehouseError):
