@@ -148,6 +148,7 @@ def test_commands_have_the_names_of_the_specification():
     names = [c.name or c.callback.__name__ for c in app.registered_commands]
     assert names == [
         *("demo", "plan", "train", "evaluate", "doctor", "generate", "prompt", "templates", "grid"),
-        *("find-rate", "import"),
+        *("find-rate", "import", "serve"),
     ]
-    assert [g.name for g in app.registered_groups] == ["captions", "dataset", "models", "queue", "triggers", "weights"]
+    groups = ["captions", "dataset", "models", "queue", "tokens", "triggers", "weights"]
+    assert [g.name for g in app.registered_groups] == groups

@@ -19,14 +19,16 @@ from bakehouse.cli.plan import plan
 from bakehouse.cli.prompt import prompt
 from bakehouse.cli.queue import queue
 from bakehouse.cli.render.errors import InterruptibleGroup
+from bakehouse.cli.serve import serve
 from bakehouse.cli.templates import templates
+from bakehouse.cli.tokens import tokens
 from bakehouse.cli.train import train
 from bakehouse.cli.triggers import triggers
 from bakehouse.cli.weights import weights
 
 ORDER = (
     *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
-    *("evaluate", "doctor", "generate", "prompt", "templates", "grid", "weights", "models"),
+    *("evaluate", "doctor", "generate", "prompt", "templates", "grid", "weights", "models", "serve", "tokens"),
 )
 """Names in `bakehouse --help`; typer itself would list groups after commands."""
 
@@ -51,9 +53,11 @@ for command in (demo, plan, train, evaluate, doctor, generate, prompt, templates
     app.command(cls=PanelCommand if command in _LONG else None)(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)
+app.command()(serve)
 app.add_typer(captions, name="captions")
 app.add_typer(dataset, name="dataset")
 app.add_typer(models, name="models")
 app.add_typer(queue, name="queue")
+app.add_typer(tokens, name="tokens")
 app.add_typer(triggers, name="triggers")
 app.add_typer(weights, name="weights")

@@ -12,6 +12,7 @@ last, so A1111 takes the prompt from there.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -137,23 +138,54 @@ def write(
         BakehouseError: the file cannot be written, or the text is too long for JPEG (about 32,000 characters).
     """
     path = Path(path)
+    kind, options = _save_options(path, info, chunks or {})
+    with atomic_path(path) as temporary:
+        _save(image, kind, options, temporary, name=str(path))
+    return path
+
+
+def encode(image: Image.Image, info: Infotext | str | None, ending: str, *, quality: int | None = None) -> bytes:
+    """Return an image as the bytes of a file with its infotext, as `write` writes it.
+
+    Args:
+        image: the image; JPEG has no alpha channel, so it is dropped there.
+        info: the infotext; None: none.
+        ending: `.png`, `.jpg`, `.jpeg` or `.webp`.
+        quality: 1 to 100, JPEG and WebP only; None: as `write`.
+
+    Raises:
+        UsageError: another ending.
+        BakehouseError: the text is too long for JPEG (about 32,000 characters).
+    """
+    kind, options = _save_options(Path(f"image{ending}"), info or "", {})
+    if info is None:
+        options = {name: value for name, value in options.items() if name not in ("pnginfo", "exif")}
+    if quality is not None and kind != "PNG":
+        options["quality"] = quality
+    buffer = io.BytesIO()
+    _save(image, kind, options, buffer, name=f"the image as {ending}")
+    return buffer.getvalue()
+
+
+def _save_options(path: Path, info: Infotext | str, chunks: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """Return Pillow's name of the format that a path's ending selects, and its options with the infotext."""
     known = _FORMATS.get(path.suffix.lower())
     if known is None:
         allowed = ", ".join(_FORMATS)
         raise UsageError(f"{path}: images are saved as {allowed}{did_you_mean(path.suffix.lower(), _FORMATS)}")
     kind, options = known
     if kind == "PNG":
-        options = {"pnginfo": _png_chunks({CHUNK: str(info), **(chunks or {})})}
-    elif chunks:
+        return kind, {"pnginfo": _png_chunks({CHUNK: str(info), **chunks})}
+    if chunks:
         raise UsageError(f"{path}: text chunks ({', '.join(chunks)}) can only be saved in .png")
-    else:
-        options = {**options, "exif": _exif(str(info))}
-    with atomic_path(path) as temporary:
-        try:
-            _without_alpha(image, kind).save(temporary, kind, **options)
-        except ValueError as e:
-            raise BakehouseError(f"cannot write {path}: {e}", hint="long prompts fit into .png and .webp") from e
-    return path
+    return kind, {**options, "exif": _exif(str(info))}
+
+
+def _save(image: Image.Image, kind: str, options: dict[str, Any], target: Path | io.BytesIO, *, name: str) -> None:
+    try:
+        _without_alpha(image, kind).save(target, kind, **options)
+    except ValueError as e:
+        raise BakehouseError(f"cannot write {name}: {e}", hint="long prompts fit into .png and .webp") from e
 
 
 def read(path: Path | str) -> Infotext | None:

@@ -1,0 +1,1 @@
+"""Who may do what, and how much: callers, rules of routes, quotas, limits of requests, uploads."""
