@@ -183,3 +183,9 @@ def test_a_pick_survives_json():
     assert p.Pick.from_json(pick.to_json()) == pick
     assert ScoredCheckpoint.from_json(cell(4).to_json()) == cell(4)
     assert BaseScores.from_json(BASE.to_json()) == BASE
+
+
+def test_an_embedding_has_no_rate_to_test():
+    cells = [cell(2, fidelity=0.32), cell(4, fidelity=0.3)]
+    assert "find-rate" in p.make_verdict(cells, BASE, 24, RUN).advice
+    assert "adapter.kind=lora" in p.make_verdict(cells, BASE, 24, RUN, has_rate=False).advice

@@ -68,6 +68,18 @@ def test_what_a_kind_trains_on_a_base(photos, base, kind, family):
         assert any("ff.net" in name for name in modules) is not attention_alone
 
 
+def test_an_embedding_trains_no_network(photos):
+    recipe = written(photos, "--kind", "embedding")
+    assert (recipe.adapter.kind, recipe.prior.source, recipe.optimizer.lr) == ("none", "none", None)
+    assert recipe.embedding.lr and recipe.embedding.vectors
+    assert not [w for w in make_plan(recipe).warnings if "does nothing" in w]
+    beside = written(photos, "--kind", "character", "--set", "embedding.vectors=2")
+    assert (beside.adapter.kind, beside.embedding.init) == ("lora", "person")
+    assert beside.embedding.lr == pytest.approx(10 * beside.optimizer.lr)
+    one_rate = written(photos, "--set", "embedding.vectors=2", "--set", "optimizer.name=prodigy")
+    assert one_rate.embedding.lr == one_rate.optimizer.lr == 1.0
+
+
 def test_every_door_leads_to_the_same_plan(photos, capsys, monkeypatch):
     monkeypatch.chdir(photos.parent)
     asked = ["--subject", "zwx person", "--kind", "dreambooth", "--json"]

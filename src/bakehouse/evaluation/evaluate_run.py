@@ -487,7 +487,9 @@ class EvaluationRun:
                 baseline.base.subject,
             ),
             pick=make_pick(found, base),
-            verdict=make_verdict(found, base, self.spec.images, self.run.folder),
+            verdict=make_verdict(
+                found, base, self.spec.images, self.run.folder, has_rate=self.recipe.adapter.kind != "none"
+            ),
             notes=tuple(self.notes),
             images=images,
         )

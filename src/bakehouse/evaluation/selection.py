@@ -282,7 +282,9 @@ def cell_name(cell: ScoredCheckpoint) -> str:
     return f"{cell.epoch_unit.capitalize()} {cell.epoch} at strength {cell.strength:g}"
 
 
-def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores, images: int, run: Path) -> Verdict:
+def make_verdict(
+    cells: Sequence[ScoredCheckpoint], base: BaseScores, images: int, run: Path, *, has_rate: bool = True
+) -> Verdict:
     """Return whether the run learned the subject, trained too little or too much, or changed nothing.
 
     A verdict is given where an interval is on one side of its limit; else it is `not decided`. Advice is given where
@@ -293,8 +295,10 @@ def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores, images: in
         base: the base's scores.
         images: number of images that were asked for.
         run: the run folder, for the command in the advice.
+        has_rate: whether a network trained, whose learning rate a range test can find; False: an embedding alone.
     """
     cell = judged(cells)
+    learn_more = _find_rate(run) if has_rate else _ADD_ADAPTER
     folder = shlex.quote(run.as_posix())
     if math.isnan(cell.fidelity.value):
         why = "The scorer cannot tell the subject from what the untouched base draws from words alone."
@@ -308,10 +312,10 @@ def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores, images: in
         if strongest := max((c for c in cells if broken_limits(c)), key=lambda c: len(broken_limits(c)), default=None):
             why = f"The class has changed, but the subject does not show ({fidelity}). "
             why += f"{cell_name(strongest)} has {', '.join(broken_limits(strongest))}."
-            return Verdict("undertrained", why, _find_rate(run))
+            return Verdict("undertrained", why, learn_more)
         if most.effect.high < VISIBLE_EFFECT:
             why = f"With the trigger, no checkpoint draws anything closer to the subject than without it ({fidelity})."
-            return Verdict("nothing changed", why, _find_rate(run))
+            return Verdict("nothing changed", why, learn_more)
         return Verdict("not decided", f"Not decided with {cell.images} images: {fidelity}.", f"More images: {more}")
     if broken := broken_limits(cell):
         limits = "a limit" if len(broken) == 1 else "limits"
@@ -319,7 +323,7 @@ def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores, images: in
     if _not_learned(cell):
         shows = f"{cell_name(cell)} shows the subject in only {_share(cell)} ({fidelity})"
         rising = _rising(cells)
-        return Verdict("undertrained", f"{shows}.", rising or _find_rate(run))
+        return Verdict("undertrained", f"{shows}.", rising or learn_more)
     if questions := open_questions(cell):
         why = f"Not decided with {cell.images} images of {_lower(cell_name(cell))}: {', '.join(questions)}."
         return Verdict("not decided", why, f"More images: {more}")
@@ -332,6 +336,12 @@ def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores, images: in
         return Verdict("not decided", why, "")
     why = f"{cell_name(cell)} shows the subject in {_share(cell)}; prompt adherence is intact and drift is low."
     return Verdict("learned", why, _note_on_later(cell, cells))
+
+
+_ADD_ADAPTER = (
+    "Vectors alone show only what the base can draw: train an adapter beside them with --set adapter.kind=lora, or "
+    "more of them with --set embedding.vectors=8"
+)
 
 
 def _find_rate(run: Path) -> str:

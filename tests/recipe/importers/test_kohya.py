@@ -524,9 +524,7 @@ def test_the_fused_backward_pass_is_for_whole_weights_and_clips_nothing(imported
     assert statuses(adapter)["fused_backward_pass"] == "no effect"
 
 
-@pytest.mark.parametrize(
-    "script", ["flux_train_network.py", "train_textual_inversion.py", "sdxl_train_control_net_lllite.py"]
-)
+@pytest.mark.parametrize("script", ["flux_train_network.py", "sdxl_train_control_net_lllite.py"])
 def test_scripts_of_other_models_are_refused(imported, script):
     with pytest.raises(UsageError, match=script):
         imported(f"accelerate launch {script} --train_data_dir img", "go.sh")

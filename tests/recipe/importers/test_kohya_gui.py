@@ -125,7 +125,6 @@ def test_what_a_file_does_not_say_is_as_a_fresh_window_has_it(read):
         ({"LoRA_type": "Anima", "anima_checkbox": True}, "Anima"),
         ({"LoRA_type": "Standard", "lumina_checkbox": True}, "Lumina"),
         ({"LoRA_type": "Standard", "hunyuan_image_checkbox": True}, "HunyuanImage"),
-        ({"max_resolution": "512,512", "num_vectors_per_token": 4, "token_string": "zwx"}, "textual inversion"),
         ({"LoRA_type": "Standard", "train_inpainting": True}, "inpainting"),
         ({"LoRA_type": "LyCORIS/Abba"}, "LyCORIS/Abba"),
     ],

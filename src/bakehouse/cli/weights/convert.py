@@ -32,7 +32,7 @@ def convert(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert an adapter, an embedding or a base model to another file format.
+    """Convert an adapter, embedding or base model to another format.
 
     For a base model the name of --out selects the format: a folder (diffusers), .safetensors or .ckpt. For an
     embedding, .safetensors or .pt; --to is kohya (A1111, ComfyUI) or diffusers.

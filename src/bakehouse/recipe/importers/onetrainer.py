@@ -149,7 +149,8 @@ _TRAINED = frozenset(
     + [f"STABLE_DIFFUSION_{v}" for v in ("20", "20_BASE", "21", "21_BASE")]
 )
 _OTHER_METHODS = {
-    "EMBEDDING": "trains an embedding, whose settings cannot be imported: `bakehouse plan FOLDER --kind embedding`",
+    "EMBEDDING": "trains an embedding (textual inversion), whose settings are not imported; plan one from its images: "
+    "`bakehouse plan FOLDER --kind embedding`",
     "FINE_TUNE_VAE": "trains the VAE; bakehouse trains the UNet and the text encoder",
 }
 
