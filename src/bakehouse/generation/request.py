@@ -116,6 +116,11 @@ class ImageRequest(SamplerRequest):
         if problems:
             raise Problems("this image cannot be generated:", problems)
 
+    @property
+    def from_words_alone(self) -> bool:
+        """Whether there is no image, mask, second pass or region."""
+        return self.image is None and self.inpaint is None and self.hires is None and self.regions is None
+
     def seeded(self) -> ImageRequest:
         """Return the same request with random seeds in place of -1."""
         # 32 bits: the range of A1111's random seeds, which every other tool can read.

@@ -275,8 +275,14 @@ class Engine:
                 unit = self._queue.take()
             if unit is None or not unit.is_wanted:
                 continue
-            batch = [unit, *self._queue.take_alike(functools.partial(self._alike, unit), self._room_beside(unit))]
-            self._tell_places()
+            try:
+                batch = [unit, *self._queue.take_alike(functools.partial(self._alike, unit), self._room_beside(unit))]
+                self._tell_places()
+            except Exception:
+                # Whatever it is, it must not end this loop: nothing would be drawn any more.
+                log.exception("a batch could not be put together")
+                unit.task.fail(_internal_error())
+                continue
             await self._draw_batch(seat, [one for one in batch if one.is_wanted])
 
     async def _draw_batch(self, seat: Seat, batch: list[Unit]) -> None:
@@ -296,7 +302,7 @@ class Engine:
         except Exception:
             log.exception("drawing failed")
             for unit in batch:
-                unit.task.fail(ServeError(500, "internal_error", "the server failed; its log says more"))
+                unit.task.fail(_internal_error())
 
     async def _draw(self, seat: Seat, batch: list[Unit]) -> None:
         drawing = batch[0].task.drawing
@@ -393,6 +399,10 @@ def _picture(unit: Unit, values: dict[str, Any], data: bytes, form: ImageFormat)
         infotext=values["infotext"],
         facts=values["facts"],
     )
+
+
+def _internal_error() -> ServeError:
+    return ServeError(500, "internal_error", "the server failed; its log says more")
 
 
 def _stopping() -> ServeError:
