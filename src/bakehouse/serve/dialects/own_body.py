@@ -138,7 +138,7 @@ class DrawBody(_Body):
             fields["hires"] = Hires(**dict(self.hires))
         if self.regions is not None:
             parts_of_image = [await self._region(i, save) for i in range(len(self.regions.regions))]
-            fields["regions"] = Regions(tuple(parts_of_image), base=self.regions.base, edge=self.regions.edge)
+            fields["regions"] = Regions(regions=tuple(parts_of_image), base=self.regions.base, edge=self.regions.edge)
         return Drawing(
             model=self.model or default_model,
             request=ImageRequest(**fields),
