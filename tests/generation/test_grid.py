@@ -132,8 +132,8 @@ def test_the_costly_thing_changes_least(
     trained: Run, asked: ImageRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    load = pipelines.load_adapter
-    monkeypatch.setattr(pipelines, "load_adapter", lambda path, *a: read.append(path.stem) or load(path, *a))
+    load = pipelines.load_weights
+    monkeypatch.setattr(pipelines, "load_weights", lambda path, *a: read.append(path.stem) or load(path, *a))
     epochs = ["zwx-000001", "zwx-000002", "zwx"]
     for i, axes in enumerate((("seed=1,2", "weight=0.5,1", "epoch"), ("epoch", "seed=1,2", "weight=0.5,1"))):
         x, y, z = axes

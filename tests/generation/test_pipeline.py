@@ -331,13 +331,13 @@ def test_use_loads_only_what_differs(
     pipeline: Pipeline, lora: Path, other_lora: Path, asked: ImageRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    load = pipelines.load_adapter
+    load = pipelines.load_weights
 
     def counted(path: Path, *more: Any) -> Any:
         read.append(path.stem)
         return load(path, *more)
 
-    monkeypatch.setattr(pipelines, "load_adapter", counted)
+    monkeypatch.setattr(pipelines, "load_weights", counted)
     plain = pipeline.source
     with_own = replace(plain, adapters=((lora, 1.0),))
     pipeline.use(with_own, [(other_lora, 0.5)])

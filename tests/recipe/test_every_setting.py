@@ -253,6 +253,9 @@ NOTHING = {"adapter.exclude": ["*attn7*"], "adapter.dims": {"*attn7*": 4}} | dic
     ("loss.unmasked_weight", "loss.unmasked_probability"), 1.0
 )
 """Values that do nothing, where another would do something."""
+EMBEDDING = {
+    "embedding.init": "person", "embedding.lr": 0.01, "embedding.until": 0.5, "embedding.keep_norm": True,
+}  # fmt: skip
 LACKING = {
     "captions.shuffle": {"bare": True},
     "captions.token_warmup_step": {"bare": True},
@@ -622,7 +625,7 @@ def settable(spec):
 
 @pytest.mark.parametrize("key", sorted(k for k in NEEDY if LACKING.get(k, {}) is not None))
 def test_it_says_what_it_lacks(plan_of, key):
-    value = ROWS[key][0]
+    value = EMBEDDING[key] if key in EMBEDDING else ROWS[key][0]
     own = {"adapter.kind": OWNER[key]} if key in OWNER else {}
     if any(need.refused for need in NEEDY[key]):
         with pytest.raises(Problems, match=rf"{key.rpartition('.')[2]} = .* does nothing without"):

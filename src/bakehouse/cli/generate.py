@@ -100,7 +100,6 @@ def generate(
             same.warn_of_weights(pipeline.model_hash)
         for note in notes:
             on_event(Warned(message=note))
-        images = pipeline.generate(
-            [one.request for one in drawn], batch=options.batch, preview_every=preview, on_event=on_event
-        )
+        requests = [one.request for one in drawn]
+        images = pipeline.generate(requests, batch=options.batch, preview_every=preview, on_event=on_event)
         save_images(recorded(images, drawn), out, json=json)

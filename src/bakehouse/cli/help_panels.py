@@ -16,6 +16,7 @@ SLIDER = "Slider"
 MODEL = "Model"
 PROMPT = "Prompt"
 TEMPLATES = "Prompt templates"
+REGIONS = "Regions of an image"
 IMAGE = "Image"
 SAMPLING = "Sampling"
 NOISE = "Noise"
@@ -27,7 +28,7 @@ OUTPUT = "Output"
 
 ORDER = (
     *(AXES, RECIPE, SLIDER, MODEL, PROMPT, IMAGE, SAMPLING, NOISE),
-    *(TEMPLATES, FROM_IMAGE, INPAINTING, HIRES, COMPUTATION, OUTPUT),
+    *(TEMPLATES, REGIONS, FROM_IMAGE, INPAINTING, HIRES, COMPUTATION, OUTPUT),
 )
 """The order in every help: what most commands need comes first."""
 

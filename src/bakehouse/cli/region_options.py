@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
+
+from bakehouse.cli.help_panels import REGIONS
 
 if TYPE_CHECKING:
     from bakehouse.generation import Regions
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class RegionOptions:
     """Regions of an image; `expand_option_groups` makes an option of each field."""
+
+    panel: ClassVar[str] = REGIONS
 
     region: Annotated[
         list[str] | None,

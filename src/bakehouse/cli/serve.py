@@ -42,7 +42,7 @@ def serve(
     budget: Annotated[float | None, typer.Option(metavar="GB", help="Memory for models on each device.")] = None,
     parking: Annotated[float, typer.Option(metavar="GB", help="Main memory for models that leave a device.")] = 0.0,
     idle: Annotated[float | None, typer.Option(metavar="MINUTES", help="Unload models that are not used.")] = None,
-    queue: Annotated[int, typer.Option(help="Pictures that may wait.")] = 256,
+    queue: Annotated[int, typer.Option(help="Images that may wait.")] = 256,
     allow_host: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Host name of this server.")] = None,
     allow_origin: Annotated[list[str] | None, typer.Option(metavar="URL", help="Site whose pages may call it.")] = None,
     fetch_host: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Host to fetch images from.")] = None,
@@ -52,7 +52,7 @@ def serve(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Serve models over HTTP: the APIs of Hugging Face, A1111, OpenAI and bakehouse."""
+    """Serve models over HTTP: Hugging Face's, A1111's, OpenAI's API."""
     from bakehouse.cli.render.serve import print_open_to, print_ready
     from bakehouse.cli.serve_settings import serve_settings
     from bakehouse.serve.start import open_to

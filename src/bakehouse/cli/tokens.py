@@ -19,7 +19,7 @@ def add(
         typer.Option(help="What it may do: read, draw, train or admin. Repeatable. Default: draw."),
     ] = None,
     characters: Annotated[int | None, typer.Option(metavar="N", help="Characters of prompts a month.")] = None,
-    pictures: Annotated[int | None, typer.Option(metavar="N", help="Pictures a month.")] = None,
+    pictures: Annotated[int | None, typer.Option(metavar="N", help="Images a month.")] = None,
     requests: Annotated[int | None, typer.Option(metavar="N", help="Requests a minute.")] = None,
     concurrent: Annotated[int | None, typer.Option(metavar="N", help="Requests at once.")] = None,
     data: Data = None,

@@ -445,10 +445,8 @@ class EvaluationRun:
         return float(np.nanmean(scores))
 
     def _strengths(self, path: Path) -> tuple[float, ...]:
-        """Return the strengths to evaluate; whole models and embeddings have none."""
-        from bakehouse.generation.adapter_header import is_embedding
-
-        return (1.0,) if path.is_dir() or is_embedding(path) else self.spec.weights
+        """Return the strengths to evaluate; whole models, and embeddings alone, have none."""
+        return (1.0,) if path.is_dir() or self.recipe.adapter.kind == "none" else self.spec.weights
 
     def _report(
         self, prompts: EvalPrompts, cells: Mapping[AdapterVariant, ScoredCheckpoint], baseline: Baseline

@@ -22,8 +22,8 @@ Failure = BakehouseError | OSError
 
 def draw_cells(
     pipeline: Pipeline, cells: Sequence[PlacedCell], batch: int | None, on_event: Callable[[Event], None]
-) -> Iterator[tuple[PlacedCell, str]]:
-    """Yield each cell when its image is saved, or with the reason why it was not.
+) -> Iterator[tuple[PlacedCell, Failure | None]]:
+    """Yield each cell when its image is saved, or with the error because of which it was not.
 
     Args:
         pipeline: left with the model of the last cells.
@@ -39,7 +39,8 @@ def draw_cells(
         try:
             pipeline.use(source, added)
         except (BakehouseError, OSError) as e:
-            yield from ((cell, reason(e)) for cell in alike)
+            failure = e
+            yield from ((cell, failure) for cell in alike)
         else:
             yield from _draw_group(pipeline, alike, batch, on_event)
 
@@ -74,18 +75,18 @@ def reason(error: Failure) -> str:
 
 def _draw_group(
     pipeline: Pipeline, cells: Sequence[PlacedCell], batch: int | None, on_event: Callable[[Event], None]
-) -> Iterator[tuple[PlacedCell, str]]:
+) -> Iterator[tuple[PlacedCell, Failure | None]]:
     """Generate cells of one model together; at an error, those that are left one by one."""
     done = 0
-    failure = ""
+    failure: Failure | None = None
     for made in _images(pipeline, [cell.cell.request for cell in cells], batch, on_event):
         if not isinstance(made, GeneratedImage):
-            failure = reason(made)
+            failure = made
             break
         path = cells[done].path
         assert path is not None  # cells without a file never get here
         write(made.image, made.infotext, path)
-        yield cells[done], ""
+        yield cells[done], None
         done += 1
     if failure and len(cells) == 1:
         yield cells[0], failure

@@ -12,7 +12,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.generation.grids.axes import NO_AXIS, RANK, Axis, check_together, parse_axis
 from bakehouse.generation.grids.cells import Adapters, CellPlacer, GridCell, PlacedCell
-from bakehouse.generation.grids.draw_cells import draw_cells
+from bakehouse.generation.grids.draw_cells import Failure, draw_cells, reason
 from bakehouse.generation.grids.recipe import GridRecipe
 from bakehouse.generation.grids.save import DrawnCell, Grid, Scores, is_intact, save_grid
 from bakehouse.generation.model_source import ModelSource, resolve
@@ -161,7 +161,7 @@ def make_grid(
     Raises:
         UsageError: two axes vary the same setting, an invalid value, a strength without an adapter, or an image in
             memory; raised before any image is generated.
-        BakehouseError: a file cannot be written.
+        BakehouseError: a file cannot be written, or no image can be generated, all for the same reason.
     """
     if request.count != 1:
         raise UsageError(f"count = {request.count}: a grid has one image per cell", hint="use the axis seed=1-4")
@@ -186,7 +186,7 @@ def make_grid(
     yield Progress(what="images", done=done, total=total)
     for cell in unusable:
         yield Warned(message=f"{_name_of(cell, planes, axes)}: {cell.failure}")
-    failures: dict[Path | None, str] = {}
+    errors: dict[Path | None, Failure] = {}
     heard: list[Event] = []
     said: set[str] = set()
     if missing:
@@ -199,9 +199,13 @@ def make_grid(
                         said.add(event.message)
                         yield event
                 heard.clear()
-                if failure:
-                    failures[cell.path] = failure
-                    yield Warned(message=f"{_name_of(cell, planes, axes)}: {failure}")
+                if failure is not None:
+                    errors[cell.path] = failure
+                    yield Warned(message=f"{_name_of(cell, planes, axes)}: {reason(failure)}")
+    failures = {path: reason(error) for path, error in errors.items()}
+    if len(errors) == total and len(set(failures.values())) == 1:
+        # One cause, such as a damaged adapter, for all: a sheet of empty cells would help no one.
+        raise next(iter(errors.values()))
 
     drawn = [
         [[DrawnCell(c.cell.request, *_file_or_reason(c, failures)) for c in row] for row in plane] for plane in planes
