@@ -1,8 +1,10 @@
 """Weights in the middle of training survive being written small."""
 
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
-from tools.crumb import unfinished
+from tools.crumb import unet, unfinished
 
 
 def test_weights_come_back_within_half_a_level(tmp_path):
@@ -24,3 +26,17 @@ def test_weights_come_back_within_half_a_level(tmp_path):
         error = (again[name].flatten(1) - row).abs()
         assert (error <= row.abs().amax(1, keepdim=True) / unfinished.LEVELS / 2 * 1.001).all()
     assert (tmp_path / "w").stat().st_size < sum(w.numel() for w in weights.values()) * 1.2
+
+
+def test_a_run_is_gone_on_from_on_another_machine(tmp_path):
+    """Both networks of a saved run are in one file, each under its own name."""
+    saved = {"unet": nn.Conv2d(3, 8, 3), "text_encoder": nn.Linear(5, 4)}
+    for name, model in saved.items():
+        (tmp_path / name).mkdir()
+        save_file(model.state_dict(), tmp_path / name / unet.UNFINISHED_PARTS[name])
+    unet.save_unfinished(tmp_path, tmp_path / "unet.xz")
+    again = nn.Conv2d(3, 8, 3), nn.Linear(5, 4)
+    unet.load_unfinished(tmp_path / "unet.xz", *again)
+    for model, before in zip(again, saved.values(), strict=True):
+        torch.testing.assert_close(model.bias, before.bias)
+        assert (model.weight - before.weight).abs().max() <= before.weight.abs().max() / unfinished.LEVELS

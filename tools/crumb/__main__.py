@@ -33,7 +33,8 @@ SPRITES = (("people1", "people", 13000), ("people2", "people", 13000), ("icons1"
 HELD_OUT = ("heldout", "heldout", 2000)
 """What no part of crumb ever sees: figures for tests."""
 UNFINISHED_TAGGER = HERE / "weights" / "tagger-unfinished.xz"
-"""A tagger to go on from, as `unfinished.py` writes it."""
+UNFINISHED_UNET = HERE / "weights" / "unet-unfinished.xz"
+"""A tagger, and a UNet with its text encoder, to go on from, as `unfinished.py` writes them."""
 COPIES = 2
 """Images composed of each figure."""
 PAIRS = 0.12
@@ -160,6 +161,8 @@ def train_unet(p: Plan, start: Path | None = None) -> None:
     if start is not None:
         # What is learned already wants no long flight at full rate.
         options = replace(options, lr=options.lr / 2, hold=0.1, warmup=40)
+    elif not p.fresh and UNFINISHED_UNET.is_file():
+        start = UNFINISHED_UNET
     unet.train(p.out, Picture.read(p.out / "images.jsonl"), options, say, p.device, start)
 
 

@@ -21,10 +21,12 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from bakehouse.data.crumb_attributes import Vocabulary
+from tools.crumb import unfinished
 from tools.crumb.muon import Muon
 from tools.crumb.precision import autocast, multiplies_bf16
 from tools.crumb.text_encoder import TextOptions, new_text_encoder
@@ -35,6 +37,7 @@ from tools.crumb.words import vocabulary
 SCALING = 0.18215
 SHORT_CONTEXT = 42
 """Longest caption in tokens; attention over 77 padded positions is only needed at the end of training."""
+UNFINISHED_PARTS = {"unet": "diffusion_pytorch_model.safetensors", "text_encoder": "model.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ class Trainer:
         return float(loss.detach())
 
     def run(self, out: Path, say: Callable[[str], None]) -> None:
-        last = saved = time.monotonic()
+        begun = last = saved = time.monotonic()
         losses: list[float] = []
         while (progress := self.elapsed / (60 * self.o.minutes)) < 1:
             losses.append(self.step(progress))
@@ -208,7 +211,7 @@ class Trainer:
                 say(
                     f"step {self.step_count} {self.elapsed / 60:.1f} min, {self.seen} images, "
                     f"loss {np.mean(losses[-100:]):.4f}, lr {self.optimizers[0].lr:.2e}, "
-                    f"{25 * self.o.batch * len(losses) / 25 / max(1e-9, self.elapsed):.1f}/s"
+                    f"{self.o.batch * len(losses) / max(1e-9, now - begun):.1f}/s"
                 )
             if now - saved > self.o.save_every:
                 saved = now
@@ -248,6 +251,19 @@ class Trainer:
         torch._foreach_copy_(self.ema, values)
 
 
+def save_unfinished(run: Path, path: Path) -> None:
+    """Write the averaged weights of a saved run into one small file."""
+    parts = {name: load_file(run / name / file) for name, file in UNFINISHED_PARTS.items()}
+    unfinished.write({f"{part}.{name}": t for part, of in parts.items() for name, t in of.items()}, path)
+
+
+def load_unfinished(path: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+    weights = unfinished.read(path)
+    for prefix, model in zip(UNFINISHED_PARTS, (unet, text_encoder), strict=True):
+        own = {name.removeprefix(f"{prefix}."): t for name, t in weights.items() if name.startswith(f"{prefix}.")}
+        model.load_state_dict(own)
+
+
 def clock(run: Path) -> tuple[int, float]:
     """Return the images seen and the minutes of a saved run."""
     _, seen, elapsed = torch.load(run / "state.pt", map_location="cpu", weights_only=True)["clock"]
@@ -262,20 +278,25 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
 ) -> Path:
-    """Train in ``folder``; return the folder of the weights. ``start``: a pipeline to start from."""
+    """Train in ``folder``; return the folder of the weights.
+
+    ``start``: weights to start from, a pipeline's folder or a file of ``save_unfinished``.
+    """
     out = folder / "unet-run"
     out.mkdir(exist_ok=True)
     torch.manual_seed(options.seed)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    if start is None:
-        channels = np.load(folder / "latents.npy", mmap_mode="r").shape[1]
-        unet, text_encoder = new_unet(channels), new_text_encoder(tokenizer)
-        if not (out / "state.pt").exists():
-            reading = TextOptions(minutes=options.text_minutes, seed=options.seed)
-            teach_to_read(text_encoder, tokenizer, pictures, Vocabulary.from_json(vocabulary()), reading, say, device)
-    else:
+    if start is not None and start.is_dir():
         unet = UNet2DConditionModel.from_pretrained(start / "unet").float()
         text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder").float()
+    else:
+        channels = np.load(folder / "latents.npy", mmap_mode="r").shape[1]
+        unet, text_encoder = new_unet(channels), new_text_encoder(tokenizer)
+        if start is not None:
+            load_unfinished(start, unet, text_encoder)
+        elif not (out / "state.pt").exists():
+            reading = TextOptions(minutes=options.text_minutes, seed=options.seed)
+            teach_to_read(text_encoder, tokenizer, pictures, Vocabulary.from_json(vocabulary()), reading, say, device)
     trainer = Trainer(unet, text_encoder, tokenizer, Latents(folder, pictures), options, device=device)
     if (out / "state.pt").exists():
         trainer.resume(out)
