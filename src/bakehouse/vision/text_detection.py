@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,12 @@ MIN_CONFIDENCE = 0.6
 """Least confidence of recognized text."""
 MIN_LETTERS = 3
 """Fewest letters of a text: OCR reads lashes, teeth and crossed lines as one or two. A CJK letter counts twice."""
+DETECTOR_SIDE = 736
+"""Pixels to which PP-OCR enlarges the shorter side of an image."""
+STRIP = 4
+"""An image longer than this many times its shorter side is read in parts."""
+SAME_LINE = 0.6
+"""A line is another part's if it shares this much of its area with a larger one."""
 SIGNATURE_MARGIN = 0.15
 """Largest distance of a signature's centre from an edge, as a share of the side."""
 SIGNATURE_HEIGHT = 0.08
@@ -104,17 +111,53 @@ class RapidOcrDetector:
 
     def __call__(self, image: Image.Image) -> list[TextRegion]:
         """Return every line of text, not classified yet."""
-        pixels = np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+        pixels = np.asarray(image.convert("RGB"))[..., ::-1]
+        parts = strip_parts(image.size)
+        lines = [line for left, top, size in parts for line in self._lines_of(pixels, left, top, size)]
+        return lines if len(parts) == 1 else _each_once(lines)
+
+    def _lines_of(self, pixels: npt.NDArray[np.uint8], left: int, top: int, size: tuple[int, int]) -> list[TextRegion]:
+        part = pixels[top : top + size[1], left : left + size[0]]
+        if part.shape != pixels.shape:
+            # A part of a thin strip is not enlarged: its letters are as large as those of any image of its length.
+            missing = [max(0, DETECTOR_SIDE - side) for side in part.shape[:2]]
+            part = np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
         with self._lock:
-            found = self._read(pixels, use_cls=False)
+            found = self._read(np.ascontiguousarray(part), use_cls=False)
         if found.boxes is None or found.txts is None:
             return []
         lines = zip(found.boxes, found.txts, found.scores, strict=True)
         return [
-            _line(box, words, score)
+            _line(np.add(box, (left, top)), words, score)
             for box, words, score in lines
             if score >= MIN_CONFIDENCE and is_long_enough(str(words))
         ]
+
+
+def strip_parts(size: tuple[int, int]) -> list[tuple[int, int, tuple[int, int]]]:
+    """Return the parts in which an image is read: left, top, and width and height in pixels.
+
+    A strip, such as a page of a webtoon, is read in parts that overlap by a quarter. As a whole it would first be
+    reduced until its letters are lost, and then enlarged until its shorter side has `DETECTOR_SIDE` pixels.
+    """
+    short, long = sorted(size)
+    if long <= STRIP * short:
+        return [(0, 0, size)]
+    length = max(STRIP * short, DETECTOR_SIDE)
+    count = max(1, math.ceil((long - length) / (0.75 * length)) + 1)
+    starts = [round(i * max(0, long - length) / max(1, count - 1)) for i in range(count)]
+    if size[0] == long:
+        return [(start, 0, (min(length, long), short)) for start in starts]
+    return [(0, start, (short, min(length, long))) for start in starts]
+
+
+def _each_once(lines: Sequence[TextRegion]) -> list[TextRegion]:
+    """Leave out lines that lie in another one: what two parts show is found twice, or cut off in one of them."""
+    kept: list[TextRegion] = []
+    for line in sorted(lines, key=lambda line: _area(line.box), reverse=True):
+        if all(_shared(line.box, other.box) < SAME_LINE * _area(line.box) for other in kept):
+            kept.append(line)
+    return sorted(kept, key=lambda line: line.box[1::-1])
 
 
 def is_long_enough(words: str) -> bool:
@@ -252,12 +295,21 @@ def _relative(text: TextRegion, size: tuple[int, int]) -> tuple[float, float, fl
     return left / size[0], top / size[1], right / size[0], bottom / size[1]
 
 
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+def _overlap(a: Rect, b: Rect) -> float:
     """Return the intersection over union of two boxes."""
+    shared = _shared(a, b)
+    return shared / max(_area(a) + _area(b) - shared, 1e-9)
+
+
+def _shared(a: Rect, b: Rect) -> float:
+    """Return the area that two boxes share."""
     across = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     down = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return across * down / max(sum(areas) - across * down, 1e-9)
+    return across * down
+
+
+def _area(box: Rect) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _similar_words(a: TextRegion, b: TextRegion) -> bool:
