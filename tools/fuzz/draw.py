@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tools.fuzz.inputs import Inputs
 
-DRAWS = frozenset({"generate", "grid", "evaluate", "find-rate", "triggers probe", "train"})
+DRAWS = frozenset({"generate", "grid", "evaluate", "doctor", "find-rate", "triggers probe", "train"})
 WORDS = (
     "", " ", "zwx", "zwx person", "\x1b[31mred", "\u202etxt", "a\nb", "x" * 300, "x" * 70000, "é😀", "--help", "-1",
     "0", "../../evil", "~", "/", ".", "..", "a=b", "=", "[", "]", "{", "}", "(((", "a:1.5", "(a:1e999)", "(a:nan)",

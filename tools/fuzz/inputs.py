@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-NOT_TRIED = frozenset({"demo", "queue run", "models fetch"})
-"""These train for minutes, train the queue, or use the network."""
+NOT_TRIED = frozenset({"demo", "queue run", "models fetch", "serve"})
+"""These train for minutes, train the queue, use the network, or run until they are stopped."""
 
 
 @dataclass
