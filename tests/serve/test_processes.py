@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -159,3 +160,16 @@ def test_pickles_are_not_served(said, tmp_path):
     _, err = said("serve", str(tmp_path / "model.ckpt"), "--port", "0", "--device", "cpu", code=2)
     assert "model.ckpt is a pickle" in err
     assert "Traceback" not in err
+
+
+def test_answers_are_sent_at_once():
+    """Nagle's algorithm would hold back the body of an answer for 40 ms on a connection that is kept open."""
+    from bakehouse.serve.settings import ServeSettings
+    from bakehouse.serve.start import _listen
+
+    with _listen(ServeSettings(models=(), port=0)) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()):
+            connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
