@@ -217,6 +217,6 @@ def test_reasons_are_said_once():
 
 def test_our_own_headers_hold_nothing_that_is_not_known(spec):
     from bakehouse.adapters import metadata_for
-    from bakehouse.adapters.network_args_coverage import coverage_of_header
+    from bakehouse.adapters.header_coverage import coverage_of_header
 
     assert coverage_of_header(metadata_for(spec, name="me", base_model="crumb"), set()) == Coverage()

@@ -59,7 +59,7 @@ def test_json_is_one_event_a_line(written, capsys):
     assert run("find-rate", written, *RAMP, "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1]["event"] == "ratefound"
-    readings = [line for line in lines if line["event"] == "probed"]
+    readings = [line for line in lines if line["event"] == "ratemeasured"]
     assert {"lr", "subject", "drift"} <= readings[0].keys()
     trough = lines[-1]["trough"]
     assert lines[-1]["lr"] == pytest.approx(trough / suggestion.safety_factor(lines[-1]["steps"]), rel=0.06)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 
 from bakehouse.cli.main import main
 from bakehouse.recipe import Recipe
@@ -111,3 +112,15 @@ def test_a_range_test_is_refused(run, tmp_path):
     code, _, err = run("find-rate", "me.toml")
     assert code == 2
     assert "a slider is trained without" in err
+
+
+def test_the_images_of_a_slider_are_audited(run, tmp_path):
+    for end in ("smile", "frown"):
+        (tmp_path / end).mkdir()
+        for i in range(4):
+            Image.effect_noise((128, 128), 30 + i).convert("RGB").save(tmp_path / end / f"{i}.png")
+    ends = ("--positive-images", "smile", "--negative-images", "frown")
+    assert run("plan", *SMILE, *ends, "-o", "me.toml")[0] == 0
+    code, out, err = run("dataset", "audit", "smile", "--recipe", "me.toml", "--no-faces", "--no-text")
+    assert code in (0, 1), err
+    assert "4 images" in out

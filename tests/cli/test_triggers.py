@@ -124,7 +124,7 @@ def test_a_probe_says_which_words_are_free_and_exits_with_one_for_those_that_are
 def test_a_probe_of_any_base_draws_its_sheet_and_tells_programs(tiny_folder, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     words = ("beach", "--base", tiny_folder, "--class", "robot", "--vocabulary", "crumb", "--draw", sheet)
-    assert typed("triggers", "probe", *words, "--pictures", "2", *QUICK, "--json") == 1
+    assert typed("triggers", "probe", *words, "--images", "2", *QUICK, "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert told["readings"][0]["verdict"] == "known"
     assert told["class_word"] == "robot"

@@ -13,9 +13,9 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress, Warned, result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.generation import (
-    Drawn,
     FromImage,
     Grid,
+    GridSaved,
     ImageRequest,
     Pipeline,
     make_grid,
@@ -38,8 +38,8 @@ def finished(work: Generator[Event, None, Grid]) -> tuple[Grid, list[Event]]:
 
 
 def counts(events: list[Event]) -> tuple[int, int]:
-    (drawn,) = (e for e in events if isinstance(e, Drawn))
-    return drawn.made, drawn.reused
+    (saved,) = (e for e in events if isinstance(e, GridSaved))
+    return saved.made, saved.reused
 
 
 def files(grid: Grid, z: int = 0) -> list[list[Path]]:

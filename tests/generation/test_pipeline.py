@@ -153,6 +153,19 @@ def test_swapping_is_opening(lora: Path, other_lora: Path, asked: ImageRequest) 
         assert difference(before, one(pipeline.txt2img(asked))) == 0
 
 
+def test_after_a_failed_swap_all_is_as_before(
+    lora: Path, other_lora: Path, asked: ImageRequest, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(other_lora.read_bytes()[:-8])
+    pipeline.use(replace(pipeline.source, adapters=((lora, 0.7),)), [(other_lora, 0.5)])
+    before = one(pipeline.txt2img(asked))
+    with pytest.raises(BakehouseError):
+        pipeline.swap(broken)
+    assert pipeline.adapters == ((lora, 0.7), (other_lora, 0.5))
+    assert difference(before, one(pipeline.txt2img(asked))) == 0
+
+
 def test_swapping_the_base_loads_it(
     make_tiny: Callable[..., Denoiser], asked: ImageRequest, pipeline: Pipeline, tmp_path: Path
 ) -> None:

@@ -96,8 +96,8 @@ def test_the_strength_of_an_offset(name, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("kohya", {"mask_average": "picture"}),
-        ("onetrainer", {"mask_average": "picture"}),
+        ("kohya", {"mask_average": "image"}),
+        ("onetrainer", {"mask_average": "image"}),
         ("onetrainer normalized", {}),
         ("onetrainer unmasked 0.25", {"unmasked_weight": 0.25}),
     ],

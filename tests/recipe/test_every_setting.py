@@ -124,7 +124,7 @@ ROWS = {
     "loss.huber_schedule": ("constant", HUBER, "loss"),
     "loss.huber_scale": (2.0, HUBER, "loss"),
     "loss.masked": (False, MASKS, "loss"),
-    "loss.mask_average": ("picture", MASKS, "loss"),
+    "loss.mask_average": ("image", MASKS, "loss"),
     "loss.unmasked_weight": (0.5, MASKS, "loss"),
     "loss.unmasked_probability": (0.5, MASKS, "loss"),
     "loss.weighting.kind": ("min_snr", {}, "loss"),

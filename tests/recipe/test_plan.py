@@ -218,6 +218,13 @@ def test_partial_batches_are_counted_and_said(tmp_path):
     assert any("fewer images than the batch" in w for w in made.warnings)
 
 
+def test_a_trigger_that_is_not_in_the_subject_is_what_captions_get(folder):
+    for path in folder.glob("*.txt"):
+        path.write_text("person, smiling")
+    recipe = recipe_for_folder(folder, "person").with_values({"concepts.0.trigger": "qvk"})
+    assert make_plan(recipe).recipe.captions.prefix == "qvk person,"
+
+
 def test_captions_without_the_trigger_get_it(folder):
     for path in folder.glob("*.txt"):
         path.write_text("person, smiling")

@@ -13,7 +13,7 @@ from bakehouse.core.events import Event, Progress, result_of
 from bakehouse.training import find_lr
 from bakehouse.training.lr_finder import range_test
 from bakehouse.training.lr_finder.chart import lr_chart
-from bakehouse.training.lr_finder.range_test import Probed, RateFound
+from bakehouse.training.lr_finder.range_test import RateFound, RateMeasured
 from bakehouse.training.lr_finder.suggestion import MIN_SAFETY_FACTOR, TROUGH_STEPS, LRMeasurement, diverged, suggest
 from bakehouse.training.lr_finder.validation_loss import ValidationSet
 
@@ -142,7 +142,7 @@ RAMP = {"steps": 16, "low": 1e-3, "high": 30.0}
 
 def test_the_range_test_learns_diverges_and_is_repeatable(recipe):
     events, found = finish(find_lr(quick(recipe), **RAMP))
-    probed = [e for e in events if isinstance(e, Probed)]
+    probed = [e for e in events if isinstance(e, RateMeasured)]
     assert [(e.lr, e.subject, e.drift) for e in probed][: len(found.measurements)] == [
         (r.lr, r.subject, r.drift) for r in found.measurements
     ]

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from bakehouse.adapters import OFT, GLoRA, LoRA, save_adapter
 from bakehouse.adapters.tensor_files import Shape
 from bakehouse.weights.adapter_info import adapter_info
-from bakehouse.weights.form_label import form_of
 from bakehouse.weights.program_support import FAMILIES, module_end, program_verdicts, programs
+from bakehouse.weights.tensor_form import form_of
 from tests.adapters.conftest import SPECS
 
 ROOT = Path(__file__).parents[2]

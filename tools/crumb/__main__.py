@@ -25,6 +25,7 @@ from PIL import Image
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
 from tools.crumb import pack, prompt_accuracy, samples, subjects, tagger, tokenizer, training_images, unet, vae
+from tools.crumb.precision import multiplies_bf16
 from tools.crumb.training_images import Picture
 
 HERE = Path(__file__).resolve().parent
@@ -157,7 +158,9 @@ def make_tokenizer(p: Plan) -> None:
 
 
 def train_unet(p: Plan, start: Path | None = None) -> None:
-    options = unet.UNetOptions(minutes=p.unet_minutes, compile=shutil.which("g++") is not None)
+    # In bfloat16 a CPU gains nothing by compiling, which takes minutes.
+    compile_pays = p.device != "cpu" or not multiplies_bf16(p.device)
+    options = unet.UNetOptions(minutes=p.unet_minutes, compile=compile_pays and shutil.which("g++") is not None)
     if start is not None:
         # What is learned already wants no long flight at full rate.
         options = replace(options, lr=options.lr / 2, hold=0.1, warmup=40)

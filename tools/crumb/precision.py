@@ -1,4 +1,4 @@
-"""bfloat16 where the device multiplies it: on GPUs and on processors with AMX, two to three times as fast here."""
+"""bfloat16 where the device multiplies it: GPUs, processors with AMX or AVX-512 BF16. About twice as fast here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def multiplies_bf16(device: torch.device | str) -> bool:
     if torch.device(device).type != "cpu":
         return True
     capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16"))
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def autocast(device: torch.device | str) -> torch.autocast:

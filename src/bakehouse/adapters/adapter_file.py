@@ -18,6 +18,7 @@ from bakehouse.adapters.file_coverage import BUNDLED, Coverage, UnappliedItem, c
 from bakehouse.adapters.file_metadata import as_text, metadata_for, sort_header, with_hashes
 from bakehouse.adapters.full_diff import DiffLayer
 from bakehouse.adapters.glora import GLoRALayer
+from bakehouse.adapters.header_coverage import coverage_of_header
 from bakehouse.adapters.ia3 import IA3Layer
 from bakehouse.adapters.input_rotation_layer import InputRotationLayer
 from bakehouse.adapters.layer import BIAS, AdapterLayer, Base
@@ -25,7 +26,6 @@ from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
 from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.module_names import file_names
-from bakehouse.adapters.network_args_coverage import coverage_of_header
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFTLayer
 from bakehouse.adapters.peft_format import PeftSettings, standardize

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bakehouse.generation.contact_sheet import draw_grid
     from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
     from bakehouse.generation.grids.axes import AXES, Axis, make_axis, parse_axis
-    from bakehouse.generation.grids.grid import Drawn, make_grid
+    from bakehouse.generation.grids.grid import GridSaved, make_grid
     from bakehouse.generation.grids.recipe import GridRecipe, read_recipe
     from bakehouse.generation.grids.save import DrawnCell, Grid
     from bakehouse.generation.infotext import Infotext
@@ -23,7 +23,7 @@ _HOMES = {
     "AXES": "grids.axes",
     "Axis": "grids.axes",
     "Box": "regions",
-    "Drawn": "grids.grid",
+    "GridSaved": "grids.grid",
     "DrawnCell": "grids.save",
     "Extend": "draw_settings",
     "FromImage": "draw_settings",
@@ -53,13 +53,13 @@ __all__ = [
     "AXES",
     "Axis",
     "Box",
-    "Drawn",
     "DrawnCell",
     "Extend",
     "FromImage",
     "GeneratedImage",
     "Grid",
     "GridRecipe",
+    "GridSaved",
     "Hires",
     "ImageRequest",
     "Infotext",

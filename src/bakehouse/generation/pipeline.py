@@ -247,7 +247,7 @@ class Pipeline:
     def use(self, source: ModelSource, added: Sequence[tuple[Path, float]] | None = None) -> None:
         """Generate with another model from now on. What stays the same is not loaded again.
 
-        After an error some adapters are missing, which the next call puts on.
+        After an error the pipeline is as it was before.
 
         Args:
             source: the model and its own adapters.
@@ -258,24 +258,32 @@ class Pipeline:
             BakehouseError: a file is damaged, or an adapter does not fit the base.
         """
         with self._lock:
-            wanted = [(path, strength, True) for path, strength in source.adapters]
-            wanted += [(path, strength, False) for path, strength in (self._added if added is None else added)]
-            same_base = source.base_settings == self.source.base_settings
-            if same_base and [(a.path, a.own) for a in self._loaded] == [(path, own) for path, _, own in wanted]:
-                for a, (_, strength, _) in zip(self._loaded, wanted, strict=True):
-                    a.strength = strength
-                self.source = source
-                return
-            if same_base:
-                self._remove_adapters()
-            else:
-                self.close()
-                self.denoiser = _load(source, str(self.denoiser.device), self.denoiser.dtype)
-                self._prompt_adapters = PromptAdapters(self.denoiser)
-                self._find_embeddings()
+            before, kept = replace(self.source, adapters=self._own), self._added
+            try:
+                self._replace(source, kept if added is None else added)
+            except Exception:
+                self._replace(before, kept)
+                raise
+
+    def _replace(self, source: ModelSource, added: Sequence[tuple[Path, float]]) -> None:
+        wanted = [(path, strength, True) for path, strength in source.adapters]
+        wanted += [(path, strength, False) for path, strength in added]
+        same_base = source.base_settings == self.source.base_settings
+        if same_base and [(a.path, a.own) for a in self._loaded] == [(path, own) for path, _, own in wanted]:
+            for a, (_, strength, _) in zip(self._loaded, wanted, strict=True):
+                a.strength = strength
             self.source = source
-            for path, strength, own in wanted:
-                self._apply(path, strength, own=own)
+            return
+        if same_base:
+            self._remove_adapters()
+        else:
+            self.close()
+            self.denoiser = _load(source, str(self.denoiser.device), self.denoiser.dtype)
+            self._prompt_adapters = PromptAdapters(self.denoiser)
+            self._find_embeddings()
+        self.source = source
+        for path, strength, own in wanted:
+            self._apply(path, strength, own=own)
 
     @property
     def _own(self) -> tuple[tuple[Path, float], ...]:

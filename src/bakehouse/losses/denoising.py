@@ -39,7 +39,7 @@ class LossSpec(Spec):
     weighting: WeightingSpec = WeightingSpec()
     masked: bool = True
     """Use the masks of images that have them: only white areas are trained on."""
-    mask_average: Annotated[Literal["mask", "picture"], *_MASKED] = "mask"
+    mask_average: Annotated[Literal["mask", "image"], *_MASKED] = "mask"
     """What a masked loss is divided by: the mask's area, so that a small subject is learned as fast as a large one; or
     that of the whole image, as in kohya, and in OneTrainer without normalize_masked_area_loss."""
     unmasked_weight: Annotated[float, Field(ge=0, le=1), *_MASKED, _WHOLE] = 0.0
@@ -83,16 +83,16 @@ class LossSpec(Spec):
         return mask
 
 
-def per_sample(error: Tensor, mask: Tensor | None, average: Literal["mask", "picture"] = "mask") -> Tensor:
+def per_sample(error: Tensor, mask: Tensor | None, average: Literal["mask", "image"] = "mask") -> Tensor:
     """Return the mean over each sample's elements, [B]; with a mask, the mean over the masked area alone.
 
     Dividing by the mask's area keeps a small subject's gradient as large as a big one's; a mean over all pixels,
-    `average = "picture"`, divides the gradient of a 10 % mask by ten.
+    `average = "image"`, divides the gradient of a 10 % mask by ten.
     """
     if mask is None:
         return error.mean(dim=(1, 2, 3))
     mask = mask.expand_as(error)
-    if average == "picture":
+    if average == "image":
         return (error * mask).mean(dim=(1, 2, 3))
     return (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp(min=1e-6)
 

@@ -204,7 +204,8 @@ class Derivation:
         without = [r for r in captioned if trigger and not any(has_word(c, trigger) for c in r.captions)]
         if subject and captioned and len(without) == len(captioned):
             reason = f"no caption has the trigger {trigger!r}, so it is added to each"
-            self.decide("captions.prefix", f"{subject},", reason)
+            words = subject if has_word(subject, trigger) else f"{trigger} {self.recipe.concepts[0].class_name}".strip()
+            self.decide("captions.prefix", f"{words},", reason)
 
     def _keep_triggers(self) -> None:
         """Keep the triggers in front where other tags are shuffled or dropped."""

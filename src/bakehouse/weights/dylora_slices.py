@@ -11,9 +11,9 @@ from torch import Tensor
 from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.dylora import PREFIX_SCALE
+from bakehouse.adapters.header_coverage import network_args
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name
-from bakehouse.adapters.network_args_coverage import network_args
 from bakehouse.adapters.tensor_files import check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent

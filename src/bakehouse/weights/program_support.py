@@ -18,7 +18,7 @@ from bakehouse.adapters.tensor_files import Shape
 from bakehouse.adapters.tensor_names import kohya_stem, split_key
 from bakehouse.core.message_text import counted
 from bakehouse.core.parse_json_toml_yaml import parse_json
-from bakehouse.weights.form_label import PEFT_LENGTHS, form_of
+from bakehouse.weights.tensor_form import PEFT_LENGTHS, form_of
 
 Outcome = Literal["same", "at 1", "other", "none"]
 """Result of loading: the same weights as here, the same only at strength 1, other weights, or not loaded."""

@@ -630,7 +630,7 @@ def test_weightings_have_kohyas_form_where_it_is_another(imported, said, expecte
 def test_masked_losses_are_averaged_as_there(imported):
     for said in ("masked_loss = true", "alpha_mask = true"):
         made = imported(f'network_dim = 4\ntrain_data_dir = "img"\n{said}')
-        assert made.recipe.loss.mask_average == "picture"
+        assert made.recipe.loss.mask_average == "image"
 
 
 def test_weightings_that_are_asked_for_together_multiply(imported):

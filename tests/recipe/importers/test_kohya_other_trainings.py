@@ -61,7 +61,7 @@ def test_options_that_a_script_does_not_have_do_nothing(imported, statuses):
 
 @pytest.mark.parametrize(
     ("said", "masked", "average"),
-    [("", False, "mask"), ("masked_loss = true", True, "picture"), ("alpha_mask = true", True, "picture")],
+    [("", False, "mask"), ("masked_loss = true", True, "image"), ("alpha_mask = true", True, "image")],
 )
 def test_masks_count_where_they_are_asked_for(imported, said, masked, average):
     loss = imported(HEAD + said).recipe.loss

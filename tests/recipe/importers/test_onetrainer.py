@@ -217,7 +217,7 @@ def test_onetrainers_optimizers(imported, settings, expected):
 
 def test_onetrainers_masks_losses_and_timesteps(imported, lost):
     r = of(imported, epochs=20, masked_training=True).recipe
-    assert (r.loss.unmasked_probability, r.loss.unmasked_weight, r.loss.mask_average) == (0.1, 0.1, "picture")
+    assert (r.loss.unmasked_probability, r.loss.unmasked_weight, r.loss.mask_average) == (0.1, 0.1, "image")
     made = of(
         imported,
         epochs=20,

@@ -92,16 +92,16 @@ def _from_recipe(folder: Path, path: Path) -> dict[str, Any]:
     values["buckets"] |= recipe.buckets.settings()
     values |= {
         "recipe": str(path),
-        # An embedding's images are those of a subject.
-        "kind": "character" if recipe.kind == "embedding" else recipe.kind,
+        # An embedding's images are those of a subject; a slider's show one thing at several strengths.
+        "kind": {"embedding": "character", "slider": "concept"}.get(recipe.kind, recipe.kind),
         "batch": recipe.train.batch_size,
         "keep_tokens": captions.keep_tokens,
         "mark": captions.keep_tokens_separator,
         "max_tokens": recipe.model.max_tokens,
         "optimizer": "prodigy" if row.finds_rate else "adamw",
         "faster": recipe.loss.weighting.kind in ("min_snr", "soft_min_snr") or recipe.noise.ip_gamma > 0,
-        # The plan chooses repeats that the recipe leaves open, and with them the total.
-        "epochs": recipe.train.epochs if all(c.repeats for c in recipe.concepts) else None,
+        # The plan chooses repeats that the recipe leaves open, and with them the total. A slider is trained by steps.
+        "epochs": recipe.train.epochs if recipe.kind != "slider" and all(c.repeats for c in recipe.concepts) else None,
         "repeats": {name: c.repeats for c in recipe.concepts if c.repeats for name in _inside(c.folder, folder)},
         "reg": _inside(recipe.prior.folder, folder) if recipe.prior.folder else (),
         "triggers": [t.settings() for t in recipe.triggers] or _subject_triggers(recipe),

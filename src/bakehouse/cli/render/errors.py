@@ -38,13 +38,24 @@ class InterruptibleGroup(TyperGroup):
             raise BakehouseError(f"a file ends too early: {e}", hint="check that the input files are complete") from e
         except Exception as e:
             if isinstance(message := getattr(e, "message", None), str) and not isinstance(e, BakehouseError):
-                e.message = visible(_plain(message))  # type: ignore[attr-defined]  # typer prints it
+                e.message = visible(_with_value(_plain(message), e))  # type: ignore[attr-defined]  # typer prints it
             raise
 
 
 def _plain(message: str) -> str:
     """Return pydantic's message about an option without its prefix and without the second form of its reason."""
     return message.removeprefix("Value error, ").replace("Input should be", "should be", 1).partition(", unable to")[0]
+
+
+def _with_value(message: str, error: Exception) -> str:
+    """Return the message with the value that was given, if pydantic refused it and the message does not show it."""
+    from pydantic import ValidationError  # slow to import, and needed only here
+
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return message
+    value = repr(cause.errors(include_url=False)[0]["input"])
+    return message if value in message else f"{value} {message}"
 
 
 def check_arguments(words: list[str]) -> None:

@@ -8,7 +8,7 @@ from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event
 from bakehouse.core.message_text import counted
-from bakehouse.generation import Drawn
+from bakehouse.generation import GridSaved
 
 
 def print_grid(events: Sequence[Event], *, json: bool) -> None:
@@ -18,7 +18,7 @@ def print_grid(events: Sequence[Event], *, json: bool) -> None:
         BakehouseError: some of its images could not be generated.
     """
     for event in events:
-        if not isinstance(event, Drawn):
+        if not isinstance(event, GridSaved):
             continue
         if not json:
             echo(event.path, event.page, sep="\n")

@@ -27,7 +27,7 @@ def run_probe(
     device: str,
     precision: Literal["fp32", "fp16", "bf16"],
     draw: Path | None,
-    pictures: int,
+    images: int,
     quiet: bool,
 ) -> tuple[ProbeResult, tuple[SampleComparison, ...]]:
     """Load the base model, probe the words and generate the sheet.
@@ -42,11 +42,11 @@ def run_probe(
 
     source = resolve_base(base)
     if draw:
-        check_sheet(draw, pictures)
+        check_sheet(draw, images)
     with progress_renderer(quiet=quiet) as on_event, Pipeline.open(source, device=device, dtype=precision) as pipeline:
         work = probe_words(pipeline.denoiser, words, vocabulary, spec, clip_skip=source.clip_skip)
         found = result_of(work, on_event)
-        return found, draw_sample_sheet(pipeline, found, draw, seeds=pictures, on_event=on_event) if draw else ()
+        return found, draw_sample_sheet(pipeline, found, draw, seeds=images, on_event=on_event) if draw else ()
 
 
 def print_probe(

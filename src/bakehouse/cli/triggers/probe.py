@@ -24,7 +24,7 @@ def probe(
     draw: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Write a sheet of sample images to this file.")
     ] = None,
-    pictures: Annotated[int, typer.Option(help="Images per row of the sheet.")] = 4,
+    images: Annotated[int, typer.Option(help="Images per row of the sheet.")] = 4,
     device: Annotated[str, typer.Option(metavar="NAME", help="Device: auto, cpu, mps, cuda or cuda:1.")] = "auto",
     precision: Annotated[
         Literal["fp32", "fp16", "bf16"],
@@ -44,7 +44,7 @@ def probe(
     spec, known_words = ProbeSpec.parse(asked, source="the probe"), load_known_words(base or BUNDLED_BASE, vocabulary)
     found, comparisons = run_probe(
         words, base or BUNDLED_BASE, known_words, spec,
-        device=device, precision=precision, draw=draw, pictures=pictures, quiet=quiet or json,
+        device=device, precision=precision, draw=draw, images=images, quiet=quiet or json,
     )  # fmt: skip
     print_probe(found, comparisons, draw, json=json, quiet=quiet)
     if found.unsuitable:

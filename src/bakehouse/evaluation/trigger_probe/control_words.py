@@ -13,7 +13,7 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import key_of
 from bakehouse.core.message_text import counted
 from bakehouse.data.tag_groups import plain
-from bakehouse.evaluation.trigger_probe.reference_words import KnownWords
+from bakehouse.evaluation.trigger_probe.known_words import KnownWords
 
 CONSONANTS = "bcdfghjklmnpqrstvwxz"
 MAX_TOKENS = 8

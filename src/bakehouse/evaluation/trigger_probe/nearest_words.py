@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bakehouse.data.tag_groups import plain
+from bakehouse.evaluation.trigger_probe.known_words import KnownWords
 from bakehouse.evaluation.trigger_probe.probe_result import SimilarWord
-from bakehouse.evaluation.trigger_probe.reference_words import KnownWords
 from bakehouse.models.denoiser import Denoiser
 
 _BATCH = 32

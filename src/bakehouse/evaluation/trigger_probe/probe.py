@@ -15,6 +15,7 @@ from bakehouse.core.message_text import counted
 from bakehouse.core.settings import Spec
 from bakehouse.data.tag_groups import plain
 from bakehouse.evaluation.trigger_probe.control_words import CONSONANTS, MAX_TOKENS, ControlWords
+from bakehouse.evaluation.trigger_probe.known_words import KnownWords
 from bakehouse.evaluation.trigger_probe.nearest_words import NearestWords
 from bakehouse.evaluation.trigger_probe.prediction_shift import PredictionShifts
 from bakehouse.evaluation.trigger_probe.probe_result import (
@@ -27,7 +28,6 @@ from bakehouse.evaluation.trigger_probe.probe_result import (
     classify,
     explain,
 )
-from bakehouse.evaluation.trigger_probe.reference_words import KnownWords
 from bakehouse.models.denoiser import Denoiser
 
 _CANDIDATES = 8

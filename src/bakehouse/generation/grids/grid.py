@@ -31,7 +31,7 @@ _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn(Event):
+class GridSaved(Event):
     """A grid was saved."""
 
     path: str
@@ -156,7 +156,7 @@ def make_grid(
 
     Yields:
         `Progress("images", done, total)` after each, `Warned` for each that failed and for what is probably not meant
-        in a prompt, and `Drawn` at the end. The generator's value is the `Grid`.
+        in a prompt, and `GridSaved` at the end. The generator's value is the `Grid`.
 
     Raises:
         UsageError: two axes vary the same setting, an invalid value, a strength without an adapter, or an image in
@@ -213,7 +213,7 @@ def make_grid(
     title = _title(axes, opened.source, request) if title is None else title
     grid = save_grid(out, axes, drawn, opened.recipe(axes, request), title, scores)
     made = len(missing) - len(failures)
-    yield Drawn(
+    yield GridSaved(
         path=str(grid.path),
         page=str(grid.page),
         made=made,

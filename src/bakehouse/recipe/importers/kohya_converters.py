@@ -203,7 +203,7 @@ def masked(s: Settings) -> Iterator[Outcome]:
     on = bool(s["masked_loss"] or s["alpha_mask"])
     yield Assignment("loss.masked", on, sources)
     if on:
-        yield Assignment("loss.mask_average", "picture", sources)
+        yield Assignment("loss.mask_average", "image", sources)
 
 
 CONVERTERS = (

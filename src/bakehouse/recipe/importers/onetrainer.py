@@ -92,7 +92,7 @@ OPTIONS: dict[str, Option] = table(
         "normalize_masked_area_loss",
         "flag",
         "loss.mask_average",
-        choices={True: "mask", False: "picture"},
+        choices={True: "mask", False: "image"},
         fill=True,
         when="masked_training",
     ),

@@ -29,7 +29,7 @@ SPAN = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probed(Event):
+class RateMeasured(Event):
     """A measurement of the range test, in units of the loss."""
 
     step: int
@@ -193,7 +193,7 @@ def _measure(plan: Plan) -> Generator[Event, None, tuple[float, list[LRMeasureme
             continue
         measurement = LRMeasurement(_lr(plan, event.step), *validation.evaluate())
         measurements.append(measurement)
-        yield Probed(step=event.step, **vars(measurement))
+        yield RateMeasured(step=event.step, **vars(measurement))
         yield Progress(what="testing learning rates", done=event.step, total=plan.steps)
         if diverged(measurements, validation.base_loss):
             break
