@@ -1,7 +1,8 @@
 """Pack the results for the package: a diffusers pipeline and a tagger, in half precision, with checksums.
 
-Matrices of the UNet and the text encoder are rounded to 5 bits after the binary point of half precision's 10. That is an
-error of 0.7 %, which no image shows, and the repository and the wheel, which are compressed, have a quarter less of them.
+Matrices of the UNet and the text encoder are rounded to 5 of half precision's 10 bits after the binary point. That is
+an error of 0.7 %, which no image shows, and the repository and the wheel, which are compressed, need a quarter less
+for them.
 """
 
 from __future__ import annotations
