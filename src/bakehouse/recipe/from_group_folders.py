@@ -107,8 +107,8 @@ def _outfits(at: _Folder, inside: Sequence[_Folder], subject: str, problems: lis
     """Yield the groups of one character."""
     if loose := at.loose():
         problems.append(
-            f"{at.path}: {counted(loose, 'image')} beside the folders of outfits: move them into {at.path / MISC}, if they "
-            "show the character in other clothes, or remove them"
+            f"{at.path}: {counted(loose, 'image')} beside the folders of outfits: move them into {at.path / MISC}, if "
+            "they show the character in other clothes, or remove them"
         )
     words = {f.name: outfit_word(f.name) for f in inside}
     for f in inside:

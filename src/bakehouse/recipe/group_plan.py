@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bakehouse.core.message_text import counted, listed
+from bakehouse.core.message_text import counted
 from bakehouse.data.balance_repeats import balance_repeats, fair_target
 from bakehouse.recipe.decisions import Derivation
 from bakehouse.recipe.image_groups import ImageGroup, characters_of, image_groups, prompt_of
@@ -53,9 +53,9 @@ class GroupDerivation(Derivation):
         if recipe.train.epochs is None and not recipe.train.steps:
             epochs = max(1, min(preset.epochs, cap // max(1, of[most])))
             reason = (
-                f"each character {per_epoch} times an epoch in equal shares by its groups, no group less than {per_group} "
-                f"times, and none of them more than {cap:,} times in all{said}: {most} is shown {of[most]} x {epochs} = "
-                f"{of[most] * epochs:,} times"
+                f"each character {per_epoch} times an epoch in equal shares by its groups, no group less than "
+                f"{per_group} times, and no character more than {cap:,} times in all{said}: {most} is shown "
+                f"{of[most]} x {epochs} = {of[most] * epochs:,} times"
             )
             self.decide("train.epochs", epochs, reason)
 
@@ -67,15 +67,9 @@ class GroupDerivation(Derivation):
             solved = balance_repeats(siblings, fair_target(siblings, target))
             for g in open_:
                 if (repeats := solved.get(str(g.concept))) is not None:
-                    shown = f"{counted(counts[g.concept], 'image')} x {repeats} = {counts[g.concept] * repeats} per epoch"
-                    self.decide(f"concepts.{g.concept}.repeats", repeats, f"{shown}: {self._share(g, groups, target)}")
-
-    def _share(self, group: ImageGroup, groups: Sequence[ImageGroup], target: int) -> str:
-        """Return why a group is shown so often."""
-        number = max(sum(w in g.characters for g in groups) for w in group.characters)
-        who = listed(list(group.characters))
-        what = group.outfit or ("together" if group.is_together else "other clothes" if number > 1 else "alone")
-        return f"{who}, {what}: about {target}, one of {counted(number, 'group')} of {who}"
+                    n = counts[g.concept]
+                    reason = f"{counted(n, 'image')} x {repeats} = {n * repeats} per epoch: "
+                    self.decide(f"concepts.{g.concept}.repeats", repeats, reason + _share(g, groups, target))
 
     def _samples(self) -> None:
         """Decide the samples: each group by its own words, and each character's class."""
@@ -88,3 +82,11 @@ class GroupDerivation(Derivation):
         prompts = [p for p in (*(prompt_of(self.recipe, g) for g in image_groups(self.recipe)), *classes) if p]
         reason = "each group by its own words, and the class without them"
         self._decide_prompts(list(dict.fromkeys(prompts)), reason)
+
+
+def _share(group: ImageGroup, groups: Sequence[ImageGroup], target: int) -> str:
+    """Return why a group is shown so often."""
+    number, who = max((sum(w in g.characters for g in groups), w) for w in group.characters)
+    together = " and ".join(group.characters) + " together" if group.is_together else ""
+    what = together or group.outfit or ("other clothes" if number > 1 else who)
+    return f"{what}: about {target}, as one of {counted(number, 'group')} of {who}"

@@ -9,6 +9,7 @@ the simpler one lacks.
 from __future__ import annotations
 
 import glob
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -93,49 +94,47 @@ def group_errors(recipe: Recipe) -> list[str]:
 
 
 def _group_errors(recipe: Recipe) -> Iterator[str]:
-    people, concepts = characters_of(recipe), recipe.concepts
-    outfits = {c.outfit for c in concepts if c.outfit}
-    for i, c in enumerate(concepts):
-        if not c.characters and not c.trigger_word:
-            yield f"concepts.{i}: whose images are these? add subject = 'zwx person', the character's trigger and class"
-        if c.over and not c.outfit:
-            yield f"concepts.{i}.over = {c.over!r} needs outfit, the word of the outfit that builds on it"
-        elif c.over and (c.over == c.outfit or c.over not in outfits):
-            known = did_you_mean(c.over, outfits) or f"; outfits: {listed(sorted(outfits))}"
-            yield f"concepts.{i}.over = {c.over!r} is no other outfit of this recipe{known}"
-        elif c.outfit and _chain(c, concepts)[0] != c.outfit and _is_circle(c, concepts):
-            yield f"concepts.{i}.over = {c.over!r}: these outfits build on each other in a circle"
-        if c.outfit and c.characters:
-            yield f"concepts.{i}: outfit = {c.outfit!r} is of one character, and characters names several: leave one out"
-        if c.characters and len(set(c.characters)) < 2:
-            yield f"concepts.{i}.characters = {list(c.characters)}: name two or more, or leave it out"
-        for word in dict.fromkeys(c.characters):
-            if word not in people:
-                known = did_you_mean(word, people) or f"; characters: {listed(sorted(people))}"
-                yield f"concepts.{i}.characters: {word!r} has no images alone{known}"
-    words = [*people, *outfits, *{c.trigger_word for c in concepts if c.characters and c.trigger_word}]
+    for i, concept in enumerate(recipe.concepts):
+        yield from (f"concepts.{i}{why}" for why in _concept_errors(concept, recipe))
+    people = characters_of(recipe)
+    outfits = {c.outfit for c in recipe.concepts if c.outfit}
+    words = [*people, *outfits, *{c.trigger_word for c in recipe.concepts if c.characters and c.trigger_word}]
     for word in sorted(w for w, n in Counter(map(plain, words)).items() if n > 1):
         yield f"the word {word!r} stands for two things: give each character and outfit its own"
+    declared = {t.word for t in recipe.triggers}
+    for word in [w for w in words if w not in declared] if declared else ():
+        yield f"the recipe's [[triggers]] lack {word!r}: add it, or leave all out, and the plan declares them"
     if recipe.kind == "outfits" and len(people) > 1:
         yield f"kind = 'outfits' is for one character, and these are {listed(sorted(people))}: set kind = 'pack'"
     if recipe.kind == "pack" and len(people) == 1:
         yield f"kind = 'pack' is for several characters, and there is only {next(iter(people))!r}: set kind = 'outfits'"
-    if recipe.triggers:
-        declared = {t.word for t in recipe.triggers}
-        for word in [w for w in words if w not in declared]:
-            yield f"the recipe's [[triggers]] lack {word!r}: add it, or leave all of them out, and the plan declares them"
-    classes: dict[str, set[str]] = {}
-    for c in concepts:
-        if not c.characters and c.trigger_word:
-            classes.setdefault(c.trigger_word, set()).add(c.class_name)
-    for word, names in classes.items():
-        if len(names) > 1:
-            yield f"the character {word!r} has several class words, {listed(sorted(names))}: use one in all its concepts"
+    for word in people:
+        alone = [c for c in recipe.concepts if c.trigger_word == word and not c.characters]
+        if len(classes := sorted({c.class_name for c in alone})) > 1:
+            yield f"the character {word!r} has several class words, {listed(classes)}: use one in all its concepts"
 
 
-def _is_circle(concept: ConceptSpec, concepts: Sequence[ConceptSpec]) -> bool:
-    bases = {c.outfit: c.over for c in concepts if c.outfit}
-    return bool(bases.get(_chain(concept, concepts)[0]))
+def _concept_errors(c: ConceptSpec, recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with one concept, as the rest of a sentence that begins with its key."""
+    people = characters_of(recipe)
+    bases = {o.outfit: o.over for o in recipe.concepts if o.outfit}
+    if not c.characters and not c.trigger_word:
+        yield ": whose images are these? add subject = 'zwx person', the character's trigger and class"
+    if c.over and not c.outfit:
+        yield f".over = {c.over!r} needs outfit, the word of the outfit that builds on it"
+    elif c.over and c.over not in bases:
+        known = did_you_mean(c.over, bases) or f"; outfits: {listed(sorted(bases))}"
+        yield f".over = {c.over!r} is no outfit of this recipe{known}"
+    elif c.outfit and bases[_chain(c, recipe.concepts)[0]]:
+        yield f".over = {c.over!r}: these outfits build on each other in a circle"
+    if c.outfit and c.characters:
+        yield f": outfit = {c.outfit!r} is of one character, and characters names several: leave one out"
+    if c.characters and len(set(c.characters)) < 2:
+        yield f".characters = {list(c.characters)}: name two or more, or leave it out"
+    for word in dict.fromkeys(c.characters):
+        if word not in people:
+            known = did_you_mean(word, people) or f"; characters: {listed(sorted(people))}"
+            yield f".characters: {word!r} has no images alone{known}"
 
 
 def group_warnings(recipe: Recipe, images: ImageSet, preset: Preset) -> Iterator[str]:
@@ -173,9 +172,10 @@ def _unnamed_clothes(
         return
     bare = [r for r in records if not any(group_of(tag) in CLOTHES for tag in tags_of(raw_captions(r)))]
     if 2 * len(bare) > len(records):
+        folder = recipe.concepts[group.concept].folder
         yield (
-            f"{recipe.concepts[group.concept].folder}: {len(bare)} of {counted(len(records), 'caption')} name no clothes, so "
-            f"that {group.characters[0]!r} learns them; name them: bakehouse captions tag"
+            f"{folder}: {len(bare)} of {counted(len(records), 'caption')} name no clothes, so that "
+            f"{group.characters[0]!r} learns them; name them: bakehouse captions tag {shlex.quote(str(folder))}"
         )
 
 
@@ -236,17 +236,22 @@ def declared_triggers(recipe: Recipe) -> list[DeclaredTrigger]:
         made.append(DeclaredTrigger(Trigger.parse({**values, "folders": folders(chosen)}), reason))
     for word in dict.fromkeys(w for g in groups for w in g.outfits):
         chosen = [g for g in groups if word in g.outfits]
-        builds = [g.outfit for g in chosen if g.outfit != word]
-        reason = "an outfit" + (f", and under {listed(builds)}, which has its own word for what is more" if builds else "")
-        below = next((g.outfits[g.outfits.index(word) - 1] for g in chosen if g.outfits.index(word)), "")
-        reason += f", over {below}: learns what {below} lacks" if below else ""
-        made.append(DeclaredTrigger(Trigger.parse({"word": word, "kind": "outfit", "folders": folders(chosen)}), reason))
+        outfit = Trigger.parse({"word": word, "kind": "outfit", "folders": folders(chosen)})
+        made.append(DeclaredTrigger(outfit, _why_outfit(word, chosen)))
     for concept, group in zip(recipe.concepts, groups, strict=True):
         if group.is_together and concept.trigger_word:
             values = {"word": concept.trigger_word, "class_word": concept.class_name, "kind": "concept"}
             reason = f"{' and '.join(group.characters)} together"
             made.append(DeclaredTrigger(Trigger.parse({**values, "folders": folders([group])}), reason))
     return made
+
+
+def _why_outfit(word: str, chosen: Sequence[ImageGroup]) -> str:
+    """Return what an outfit's word learns, by the outfits of its groups."""
+    builds = [g.outfit for g in chosen if g.outfit != word]
+    below = next((g.outfits[g.outfits.index(word) - 1] for g in chosen if g.outfits.index(word)), "")
+    learns = f"what {below} lacks" if below else "its clothes"
+    return f"an outfit: learns {learns}" + (f"; also on {listed(builds)}, which builds on it" if builds else "")
 
 
 def with_declared_triggers(recipe: Recipe) -> tuple[Recipe, dict[str, tuple[Any, str]]]:
@@ -262,7 +267,7 @@ def with_declared_triggers(recipe: Recipe) -> tuple[Recipe, dict[str, tuple[Any,
 
 
 def folder_patterns(folders: Sequence[Path]) -> list[str]:
-    """Return a pattern of `Trigger.folders` for each folder: its name, with as many parents as tell it from the others."""
+    """Return a pattern of `Trigger.folders` for each folder: its name, with as many parents as tell it apart."""
     parts = [[_bare(name) for name in folder.parts[1:]] for folder in folders]
     patterns = []
     for mine in parts:

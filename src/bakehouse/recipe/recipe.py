@@ -93,8 +93,8 @@ class ConceptSpec(Spec):
     """Only with `kind = "slider"`: the strength of the slider that the folder shows, such as 1 and -1 for its two ends.
     Images of the same name in all folders belong together."""
     outfit: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
-    """Only with `kind = "outfits"` or `"pack"`: the word of the outfit that all images show. Empty: other clothes, which
-    captions name."""
+    """Only with `kind = "outfits"` or `"pack"`: the word of the outfit that all images show. Empty: other clothes,
+    which captions name."""
     over: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
     """Only beside `outfit`: the word of a simpler outfit that this one has too, such as the dress under a vest."""
     characters: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
@@ -339,7 +339,9 @@ class Recipe(Spec):
             raise ValueError(f"a strength is only for kind = 'slider', and this recipe has kind = {kind!r}")
         of_group = [name for name in ("outfit", "over", "characters") if any(getattr(c, name) for c in concepts)]
         if of_group and kind not in OF_GROUPS:
-            raise ValueError(f"{of_group[0]} is only for kind = 'outfits' or 'pack', and this recipe has kind = {kind!r}")
+            raise ValueError(
+                f"{of_group[0]} is only for kind = 'outfits' or 'pack', and this recipe has kind = {kind!r}"
+            )
         return concepts
 
     @field_validator("slider")

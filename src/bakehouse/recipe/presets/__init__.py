@@ -22,7 +22,7 @@ class Preset(Spec):
     per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Subject images shown an epoch."""
     per_group: Annotated[int, Field(ge=1)] | None = None
-    """Least images shown an epoch of a group, such as an outfit, where `per_epoch` is shared by a character's groups."""
+    """Least images shown an epoch of a group, such as an outfit; `per_epoch` is then shared by a character's groups."""
     per_image: Annotated[int, Field(ge=1)] | None = None
     """Shows of each image over the whole run, instead of per_epoch."""
     repeats: Annotated[int, Field(ge=1)] | None = None
