@@ -12,6 +12,7 @@ from bakehouse.recipe import Recipe, make_plan, plan_to_toml, recipe_for_folder,
 from bakehouse.recipe.compile_recipe_captions import compiled_images
 from bakehouse.recipe.group_plan import group_targets, shown_characters
 from bakehouse.recipe.image_groups import ImageGroup, folder_patterns, image_groups
+from tests.pages import ROOT
 
 
 def fill(root, folders):
@@ -86,11 +87,8 @@ def test_a_pack_has_characters_alone_in_outfits_and_together(tmp_path):
     assert [w for w in made.warnings if w.startswith("qvk: 12 images alone")] == []  # on crumb few are enough
 
 
-@pytest.mark.parametrize("people", [1, 2])
-@pytest.mark.parametrize("outfits", [0, 1, 2, 3, 4])
-@pytest.mark.parametrize("misc", [False, True])
-@pytest.mark.parametrize("together", [False, True])
-def test_one_rule_covers_all_scenarios(people, outfits, misc, together):
+def scenario(people, outfits, *, misc, together):
+    """The groups of one or two characters with outfits, other clothes, and both together."""
     numbers = itertools.count()
     groups = [
         ImageGroup(next(numbers), (who,), word, (word,) if word else ())
@@ -99,6 +97,15 @@ def test_one_rule_covers_all_scenarios(people, outfits, misc, together):
     ]
     if together and people == 2:
         groups.append(ImageGroup(next(numbers), ("a", "b"), "", ()))
+    return groups
+
+
+@pytest.mark.parametrize("people", [1, 2])
+@pytest.mark.parametrize("outfits", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("misc", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+def test_one_rule_covers_all_scenarios(people, outfits, misc, together):
+    groups = scenario(people, outfits, misc=misc, together=together)
     shows = group_targets(groups, 300, 100)
     assert min(shows.values()) >= 100, "an outfit is a sub-concept"
     for who, shown in shown_characters(groups, shows).items():
@@ -194,3 +201,17 @@ def test_a_group_is_only_for_its_kinds():
 def test_folders_of_one_name_are_told_apart(tmp_path):
     folders = [tmp_path / "a" / "1_misc", tmp_path / "b" / "misc", tmp_path / "b" / "[x]"]
     assert folder_patterns(folders) == ["a/misc", "b/misc", "[[]x]"]
+
+
+def test_the_table_of_scenarios_in_the_docs_is_the_rule():
+    text = (ROOT / "docs" / "several-subjects.md").read_text("utf-8")
+    rows = [row.split(" | ") for row in text.split("<!-- scenarios")[1].split("\n\n")[1].splitlines()[2:]]
+    assert len(rows) > 5
+    for row in rows:
+        people, outfits, misc, together, each, character, epochs = (cell.strip("| ") for cell in row)
+        assert misc == "yes"
+        groups = scenario(int(people), int(outfits), misc=True, together=together == "yes")
+        shows = group_targets(groups, 300, 100)
+        most = max(shown_characters(groups, shows).values())
+        assert (set(shows.values()), most) == ({int(each)}, int(character)), row
+        assert min(8, 3000 // most) == int(epochs), row
