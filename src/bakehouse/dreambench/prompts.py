@@ -40,7 +40,7 @@ def own_prompts(class_word: str, *, crumb: bool) -> tuple[str, ...]:
         tags = [*PLACES[:10], *(f"{words}, {_place(i)}" for i, words in enumerate((*worn, *looks)))]
         return tuple(f"{{0}} {{1}}, {tag}" for tag in tags)
     framed = [f"{_SEEN[i % 2]}, {place}" for i, place in enumerate(PLACES[:8])]
-    tags = [*PLACES, *framed, "close-up, white background"]
+    tags = [*PLACES, *framed, "close-up, in a meadow"]
     return (*(f"{{0}} {{1}}, {tag}" for tag in tags), *(f"{color} {{0}} {{1}}" for color in COLORS))
 
 
