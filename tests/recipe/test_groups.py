@@ -60,6 +60,17 @@ def test_outfits_come_from_folders_with_words_of_their_own(tmp_path):
     assert again.recipe == made.recipe and again.steps == made.steps
 
 
+def test_one_part_can_be_worn_over_two_outfits(tmp_path):
+    names = ("dress", "coat", "dress + vest", "coat + vest", "misc")
+    fill(tmp_path / "set", {n: (8, f"person, {n.replace(' +', ',')}") for n in names})
+    (tmp_path / "set" / "coat" / "masks").mkdir()  # no outfit
+    made = make_plan(recipe_for_folder(tmp_path / "set", "zwx person", kind="outfits"))
+    assert sorted(captions(made.recipe)) == [
+        "zwx person, coat", "zwx person, coat, vest", "zwx person, dress", "zwx person, dress, vest",
+        "zwx person, misc",
+    ]  # fmt: skip
+
+
 def test_numbers_of_sorted_folders_are_balanced(tmp_path):
     folders = {f"1_{name.removeprefix('1_')}": what for name, what in WARDROBE.items() if "+" not in name}
     recipe = recipe_for_folder(fill(tmp_path, folders), "zwx person", kind="outfits")
@@ -145,6 +156,12 @@ def test_a_misc_group_without_clothes_in_its_captions_is_said(tmp_path):
     fill(tmp_path, {"coat": (8, "person, blue coat"), "misc": (8, "person, smile")})
     found = make_plan(recipe_for_folder(tmp_path, "zwx person", kind="outfits")).warnings
     assert any("8 of 8 captions name no clothes" in w for w in found)
+
+
+def test_an_outfit_named_by_a_tag_of_other_images_is_said(tmp_path):
+    fill(tmp_path, {"kimono": (8, "person, kimono"), "misc": (8, "person, kimono, smile")})
+    found = make_plan(recipe_for_folder(tmp_path, "zwx person", kind="outfits")).warnings
+    assert any(w.startswith("outfit 'kimono' is also a tag of 8 images without this outfit") for w in found)
 
 
 def test_a_pack_that_never_shows_both_is_warned(tmp_path):

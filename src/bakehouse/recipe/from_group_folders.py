@@ -22,7 +22,7 @@ from typing import Any
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.message_text import counted, listed
 from bakehouse.data.dataset_formats import MOST_REPEATS
-from bakehouse.data.scan import scan
+from bakehouse.data.scan import MASK_FOLDERS, scan
 
 MISC = "misc"
 """Name of the folder of images in other clothes."""
@@ -46,7 +46,8 @@ class _Folder:
     def inside(self) -> list[_Folder]:
         """The folders in it, by name."""
         found = [p for p in sorted(self.path.iterdir()) if p.is_dir() and not p.name.startswith(".")]
-        return [_Folder(p) for p in found if p.name not in (_REG,) and not p.name.endswith("-holdout")]
+        others = {_REG, *MASK_FOLDERS}
+        return [_Folder(p) for p in found if p.name not in others and not p.name.endswith("-holdout")]
 
     def loose(self) -> int:
         """Return the number of images directly in it."""

@@ -76,7 +76,7 @@ def characters_of(recipe: Recipe) -> dict[str, ConceptSpec]:
 
 def _chain(concept: ConceptSpec, concepts: Sequence[ConceptSpec]) -> list[str]:
     """Return the words of a concept's outfit and of all that it builds on, the simplest first."""
-    bases = {c.outfit: c.over for c in concepts if c.outfit}
+    bases = {**{c.outfit: c.over for c in concepts if c.outfit}, concept.outfit: concept.over}
     words: list[str] = []
     word = concept.outfit
     while word and word not in words:
@@ -125,7 +125,7 @@ def _concept_errors(c: ConceptSpec, recipe: Recipe) -> Iterator[str]:
     elif c.over and c.over not in bases:
         known = did_you_mean(c.over, bases) or f"; outfits: {listed(sorted(bases))}"
         yield f".over = {c.over!r} is no outfit of this recipe{known}"
-    elif c.outfit and bases[_chain(c, recipe.concepts)[0]]:
+    elif c.outfit and bases.get(_chain(c, recipe.concepts)[0]):
         yield f".over = {c.over!r}: these outfits build on each other in a circle"
     if c.outfit and c.characters:
         yield f": outfit = {c.outfit!r} is of one character, and characters names several: leave one out"
@@ -159,9 +159,22 @@ def group_warnings(recipe: Recipe, images: ImageSet, preset: Preset) -> Iterator
             yield f"{recipe.concepts[g.concept].folder}: {have}; {what} needs at least {least}"
         if not g.outfit and not g.is_together:
             yield from _unnamed_clothes(recipe, g, of[g.concept], groups)
+    yield from _words_that_are_tags(groups, images)
     for word in characters_of(recipe):
         yield from _of_character(recipe, word, groups, {i: len(found) for i, found in of.items()}, preset)
     yield from _never_together(recipe, groups)
+
+
+def _words_that_are_tags(groups: Sequence[ImageGroup], images: ImageSet) -> Iterator[str]:
+    """Yield a warning for each outfit's word that captions use as a tag: it would be taken out of all of them."""
+    for word in dict.fromkeys(g.outfit for g in groups if g.outfit):
+        inside = {g.concept for g in groups if word in g.outfits}
+        elsewhere = [r for r in images if r.concept not in inside and plain(word) in tags_of(raw_captions(r))]
+        if elsewhere:
+            yield (
+                f"outfit {word!r} is also a tag of {counted(len(elsewhere), 'image')} without this outfit, such as "
+                f"{elsewhere[0].path}: give the outfit a word of its own, as the name of its folder or in the recipe"
+            )
 
 
 def _unnamed_clothes(
