@@ -32,11 +32,11 @@ def _lines(result: BenchResult) -> Iterator[str]:
     yield _row(f"**{result.base}, {counted(len(result.rows), 'subject')}**", [result.mean(m) for m in MEASURES])
     photos = [result.mean_of_photos(m) if m != "clip_t" else None for m in MEASURES]
     yield _row("the subjects' own photos, with each other", photos)
-    paper = [f"{_NAMES[m]}" for m in MEASURES]
-    yield f"| *published (Ruiz et al. 2022, table 1)* | *{'* | *'.join(paper)}* |"
+    names = "* | *".join(_NAMES[m] for m in MEASURES)
+    yield f"| *published (Ruiz et al. 2022, table 1)* | *{names}* |"
     for name, values in PUBLISHED.items():
-        cells = (f"{values[m]:.3f}" if m in values else "" for m in MEASURES)
-        yield f"| {name} | {' | '.join(cells)} |"
+        published = (f"{values[m]:.3f}" if m in values else "" for m in MEASURES)
+        yield f"| {name} | {' | '.join(published)} |"
     yield ""
     yield from _remarks(result)
     yield ""

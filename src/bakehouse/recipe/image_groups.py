@@ -247,7 +247,8 @@ def declared_triggers(recipe: Recipe) -> list[DeclaredTrigger]:
         values: dict[str, Any] = {"word": word, "class_word": concept.class_name, "kind": "character"}
         reason = f"the character, on {counted(len(chosen), 'group')}: learns what they share and captions leave out"
         made.append(DeclaredTrigger(Trigger.parse({**values, "folders": folders(chosen)}), reason))
-    for word in dict.fromkeys(w for g in groups for w in g.outfits):
+    depth = {w: i for g in groups for i, w in enumerate(g.outfits)}
+    for word in sorted(depth, key=depth.__getitem__):  # what is worn below stands first in captions
         chosen = [g for g in groups if word in g.outfits]
         outfit = Trigger.parse({"word": word, "kind": "outfit", "folders": folders(chosen)})
         made.append(DeclaredTrigger(outfit, _why_outfit(word, chosen)))
