@@ -51,7 +51,7 @@ def test_latents_are_those_of_diffusers(model, pipeline):
     ours = sample(model, guider, noise=noise, steps=STEPS, sampler="ddim", beside=beside)
     large = image.mask[None, None].repeat_interleave(8, 2).repeat_interleave(8, 3)
     theirs = pipeline(
-        "a hat", image=image.pixels[None], mask_image=large, masked_image_latents=beside[:, 1:], strength=1.0,
+        "a hat", image=image.pixels[None] / 2 + 0.5, mask_image=large, masked_image_latents=beside[:, 1:], strength=1.0,
         num_inference_steps=STEPS, guidance_scale=4.0, latents=noise, height=64, width=64, output_type="latent",
     ).images  # fmt: skip
     assert (ours - theirs).abs().max() < 1e-4

@@ -47,6 +47,7 @@ ELSEWHERE = {
     "captions compiled, tests/data/test_triggers.py": (
         "triggers.word", "triggers.kind", "triggers.class_word", "triggers.folders", "triggers.when",
         "triggers.strategy", "triggers.absorbs", "triggers.keeps", "triggers.share", "triggers.also_without",
+        "triggers.also_bare",
     ),
     "groups of images, tests/recipe/test_groups.py": ("concepts.outfit", "concepts.over", "concepts.characters"),
     "sliders, tests/training/test_slider.py": (

@@ -52,6 +52,10 @@ def test_outfits_come_from_folders_with_words_of_their_own(tmp_path):
     assert captions(made.recipe) == [
         "zwx person, blue-coat", "zwx person, green shirt", "zwx person, red-dress", "zwx person, red-dress, vest",
     ]  # fmt: skip
+    # The character's word alone is also seen in other clothes, unnamed.
+    (bare,) = {r.captions[1:] for r in compiled_images(made.recipe, scan_concepts(made.recipe)) if r.concept == 1
+               and r.path.stem == "0"}  # fmt: skip
+    assert bare == ("zwx person, place 0",)
     assert not [w for w in made.warnings if "does nothing" in w]
     assert "zwx person, red-dress, vest" in made.recipe.sample.prompts
     # What was planned is planned again without a change, from its file too.

@@ -98,7 +98,9 @@ def run_benchmark(
             row = yield from bench.subject(subject)
             bench.rows.append(row)
             bench.write()
-            values = {m: None if i.value != i.value else round(i.value, 4) for m, i in row.scores.items()}
+            values: dict[str, float | None] = {
+                str(m): None if i.value != i.value else round(i.value, 4) for m, i in row.scores.items()
+            }
             yield Benched(subject=subject.name, done=number, total=len(benchmark.subjects), scores=values)
         return bench.result()
 

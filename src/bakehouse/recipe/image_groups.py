@@ -246,6 +246,9 @@ def declared_triggers(recipe: Recipe) -> list[DeclaredTrigger]:
         chosen = [g for g in groups if word in g.characters]
         values: dict[str, Any] = {"word": word, "class_word": concept.class_name, "kind": "character"}
         reason = f"the character, on {counted(len(chosen), 'group')}: learns what they share and captions leave out"
+        if any(g.outfit for g in chosen):
+            values["also_bare"] = True
+            reason += "; its word alone brings other clothes, from second captions of the misc group"
         made.append(DeclaredTrigger(Trigger.parse({**values, "folders": folders(chosen)}), reason))
     depth = {w: i for g in groups for i, w in enumerate(g.outfits)}
     for word in sorted(depth, key=depth.__getitem__):  # what is worn below stands first in captions

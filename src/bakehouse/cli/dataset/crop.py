@@ -47,7 +47,7 @@ def crop(
     from bakehouse.curation.crops import Crop
 
     given = {"framings": framing, "outfit": outfit, "character": character}
-    values = {"faces": faces, "resolution": resolution, "upscale": upscale, "headless": headless}
+    values: dict[str, object] = {"faces": faces, "resolution": resolution, "upscale": upscale, "headless": headless}
     values |= {"framings": ()} if headless else {}
     values |= {k: v for k, v in given.items() if v}
     run_operation(folder, Crop.parse(values, source="dataset crop"), options)
