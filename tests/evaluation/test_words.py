@@ -8,6 +8,7 @@ import pytest
 
 from bakehouse.core.events import result_of
 from bakehouse.evaluation import Asked, Report, evaluate
+from bakehouse.evaluation.evaluation_inputs import subject_concepts
 from bakehouse.evaluation.html_report import make_page
 from bakehouse.evaluation.word_groups import word_groups
 from bakehouse.recipe import Recipe, scan_concepts
@@ -51,6 +52,10 @@ def wardrobe(tmp_path):
 
     run.recipe.write_text(recipe_to_toml(recipe))
     return run, recipe
+
+
+def test_a_character_is_evaluated_once_whatever_it_wears(wardrobe):
+    assert subject_concepts(wardrobe[1]) == [0]
 
 
 def test_groups_are_images_of_the_same_triggers(wardrobe):

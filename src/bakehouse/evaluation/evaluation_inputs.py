@@ -21,7 +21,7 @@ from bakehouse.evaluation.image_cache import GenerationSettings, PipelineImageGe
 from bakehouse.evaluation.metrics import Floats, root_mean_square, small_pixels
 from bakehouse.evaluation.prompt_set import subject_phrase
 from bakehouse.models.families import family_of
-from bakehouse.recipe.image_groups import is_grouped
+from bakehouse.recipe.image_groups import characters_of, is_grouped
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 
 SAME_IMAGE = 0.03
@@ -114,6 +114,13 @@ def subject_folders(recipe: Recipe, concept: int) -> list[Path]:
     if not is_grouped(recipe):
         return [mine.folder]
     return [c.folder for c in recipe.concepts if c.trigger_word == mine.trigger_word and not c.characters]
+
+
+def subject_concepts(recipe: Recipe) -> list[int]:
+    """Return the concepts to evaluate, by number: all of them; of outfits and packs the first of each character."""
+    if not is_grouped(recipe):
+        return list(range(len(recipe.concepts)))
+    return [recipe.concepts.index(concept) for concept in characters_of(recipe).values()]
 
 
 def photos_of(folders: Sequence[Path], most: int) -> Sequence[ImageRecord]:
