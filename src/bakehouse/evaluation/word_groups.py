@@ -2,9 +2,13 @@
 
 A character's outfits, the character without an outfit's word, several characters alone and together: for each group of
 images that captions tell apart, some images are generated with the group's words and the same seeds. All photos and
-images are embedded by the evaluation's scorer, and whitened as in `likeness`: by the covariance within the groups'
-photos, around the base's images of the class. An image shows the group whose photos it is most like by mean cosine. For
-groups i and j with cosines c_i and c_j, the separation is
+images are embedded by the evaluation's scorer, and whitened as in `likeness`, by the covariance within the groups'
+photos.
+
+An image shows the group in which it has the most similar photos, by the mean cosine to the two nearest of each: clothes
+of a character without an outfit's word vary, so that their mean would say little. For this, embeddings are centred on
+the mean of the groups: what all of them share, such as the character, tells none apart. The separation of groups i and
+j, with mean cosines c_i and c_j to their photos and embeddings around the base's images of the class, is
 
     mean of (c_i - c_j) over the images of i + mean of (c_j - c_i) over the images of j,
 
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import read_table, write_json
@@ -30,7 +35,7 @@ from bakehouse.data.image_records import ImageRecord
 from bakehouse.evaluation.evaluation_inputs import evenly_spaced, generation_settings, pipeline
 from bakehouse.evaluation.image_cache import AdapterVariant, ImageCache, ImageGenerator, weight_files
 from bakehouse.evaluation.image_scorers import ImageScorer
-from bakehouse.evaluation.likeness import Whitening, fit_whitening, own_similarity
+from bakehouse.evaluation.likeness import FOLDS, Whitening, fit_whitening, own_similarity
 from bakehouse.evaluation.metrics import Floats, Interval, mean_interval, proportion, similarity
 from bakehouse.evaluation.prompt_set import EvalPrompt, place_templates
 from bakehouse.models.families import family_of
@@ -49,6 +54,10 @@ EVERYWHERE = 0.9
 """A trigger in this share of all images is what they have in common, such as the character that wears the outfits."""
 LEAST_PHOTOS = 3
 """Fewer photos with the same triggers are no group: a caption lacks a word."""
+
+
+NEAREST = 2
+"""Photos of a group with which an image is compared, its nearest."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +82,9 @@ class AskedGroup:
     photos: int
     images: int
     shows: Mapping[str, Interval]
-    """Share of its images that are most like the photos of each group, by the group's word."""
+    """Share of its images that show each group, by the group's word."""
     in_photos: float
-    """Share of its own photos that are most like its other photos: what the scorer can tell apart at all."""
+    """Share of its own photos that show it, compared with its other photos: what the scorer can tell apart at all."""
     pictures: tuple[str, ...] = ()
     """Paths of its images, relative to the run's report folder."""
     examples: tuple[str, ...] = ()
@@ -234,7 +243,7 @@ def saved_answers(run: Run, groups: Sequence[WordGroup], weights: tuple[Path, fl
 def _key(groups: Sequence[WordGroup], weights: tuple[Path, float]) -> dict[str, Any]:
     """Return what a comparison depends on, for its file."""
     fingerprint = files_fingerprint(weight_files(str(weights[0])))
-    return {"version": 2, "weights": fingerprint, "strength": weights[1], "prompts": [g.prompt for g in groups]}
+    return {"version": 3, "weights": fingerprint, "strength": weights[1], "prompts": [g.prompt for g in groups]}
 
 
 def prompts_of(
@@ -265,10 +274,12 @@ def measure(
     whitening = fit_whitening(photos, of_class)
     of_images = [_cosines(rows, photos, whitening) for rows in images]
     of_photos = [_cosines_among(i, photos, of_class) for i in range(len(photos))]
+    between = np.stack([np.asarray(p).mean(axis=0) for p in photos])
+    telling = fit_whitening(photos, between)
     asked = []
     for i, word in enumerate(words):
-        nearest = of_images[i].argmax(axis=1)
-        own = of_photos[i][~np.isnan(of_photos[i]).any(axis=1)]
+        nearest = _nearest(telling(images[i]), [telling(p) for p in photos])
+        found = _photos_shown(i, photos, between)
         asked.append(
             AskedGroup(
                 word=word,
@@ -276,11 +287,30 @@ def measure(
                 photos=len(photos[i]),
                 images=len(images[i]),
                 shows={w: proportion(nearest == j) for j, w in enumerate(words)},
-                in_photos=float((own.argmax(axis=1) == i).mean()) if len(own) else math.nan,
+                in_photos=float((found == i).mean()) if len(found) else math.nan,
             )
         )
     pairs = [(i, j) for i in range(len(words)) for j in range(i + 1, len(words))]
     return AskedWords(tuple(asked), {(words[i], words[j]): _separation(i, j, of_images, of_photos) for i, j in pairs})
+
+
+def _nearest(rows: Floats, photos: Sequence[Floats]) -> NDArray[np.int64]:
+    """Return for each row the group whose `NEAREST` photos are most similar, all whitened [N]."""
+    cosines = [np.sort(rows @ p.T, axis=1)[:, -NEAREST:].mean(axis=1) for p in photos]
+    return np.stack(cosines, axis=1).argmax(axis=1)
+
+
+def _photos_shown(own: int, photos: Sequence[Floats], between: Floats) -> NDArray[np.int64]:
+    """Return which group each photo of a group shows, by the others and a whitening that saw none of its part."""
+    mine = photos[own]
+    part = np.arange(len(mine)) % min(FOLDS, max(1, len(mine)))
+    shown = []
+    for k in range(int(part.max(initial=-1)) + 1):
+        rest = [mine[part != k] if j == own else p for j, p in enumerate(photos)]
+        if len(rest[own]):
+            whitening = fit_whitening(rest, between)
+            shown.append(_nearest(whitening(mine[part == k]), [whitening(p) for p in rest]))
+    return np.concatenate(shown) if shown else np.zeros(0, dtype=np.int64)
 
 
 def _cosines(rows: Floats, photos: Sequence[Floats], whitening: Whitening) -> Floats:
