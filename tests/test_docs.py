@@ -17,6 +17,7 @@ from bakehouse.data.captions import CaptionOptions
 from tests.pages import CHEAP_TRAINING, CONSOLE, PAGES, ROOT, cheaper, commands
 
 EXAMPLES = Path(str(resources.files("bakehouse"))) / "assets" / "examples"
+PACK = ("pack/zwx person", "pack/qvk robot", "pack/zwx person + qvk robot")
 WALKED = {"walkthrough.md"}
 """Pages whose commands are run by a test of their own, which also checks files and output."""
 
@@ -28,6 +29,8 @@ def workdir(tmp_path, monkeypatch):
     for path in sorted((tmp_path / "photos").glob("*.png"))[4:]:
         path.unlink()
         path.with_suffix(".txt").unlink()
+    for group in ("wardrobe/red dress", "wardrobe/red dress + vest", "wardrobe/misc", *PACK):
+        shutil.copytree(tmp_path / "photos", tmp_path / group)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))

@@ -147,7 +147,7 @@ def test_commands_have_the_names_of_the_specification():
 
     names = [c.name or c.callback.__name__ for c in app.registered_commands]
     assert names == [
-        *("demo", "plan", "train", "evaluate", "doctor", "generate", "prompt", "templates", "grid"),
+        *("demo", "plan", "train", "evaluate", "doctor", "dreambench", "generate", "prompt", "templates", "grid"),
         *("find-rate", "import", "serve"),
     ]
     groups = ["captions", "dataset", "models", "queue", "tokens", "triggers", "weights"]

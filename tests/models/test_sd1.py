@@ -141,11 +141,6 @@ def test_fingerprint_is_of_the_weights(tiny, tiny_folder, make_tiny):
     assert tiny.fingerprint != make_tiny(seed=1).fingerprint
 
 
-def test_inpainting_models_are_refused(make_tiny):
-    with pytest.raises(UsageError, match="9 channels"):
-        make_tiny(in_channels=9)
-
-
 def test_crumb_loads_and_is_what_diffusers_loads():
     model = load_model("crumb")
     pipe = StableDiffusionPipeline.from_pretrained(crumb_folder()).to(dtype=torch.float32)

@@ -240,9 +240,7 @@ SD1_TEXT = {"cond_stage_model.transformer.x": (1,)}
         ({"lora_unet_a_attn2_to_k.lora_down.weight": (4, 2048)}, "an SDXL adapter"),
         ({"lora_unet_a_to_q.lora_down.weight": (4, 8)}, "an adapter"),
         ({"encoder.conv_in.weight": (4, 3, 3, 3), "decoder.conv_in.weight": (4, 4, 3, 3)}, "a vae"),
-        ({INPUT: (4, 9, 3, 3), **SD1_TEXT}, "an SD 1.x inpainting model"),
         ({INPUT: (4, 8, 3, 3), **SD1_TEXT}, "an SD 1.x pix2pix model"),
-        ({INPUT: (4, 9, 3, 3), **XL}, "an SDXL inpainting model"),
         ({INPUT: (4, 5, 3, 3), "cond_stage_model.model.x": (1,)}, "an SD 2.x depth model"),
         (
             {

@@ -47,7 +47,9 @@ ELSEWHERE = {
     "captions compiled, tests/data/test_triggers.py": (
         "triggers.word", "triggers.kind", "triggers.class_word", "triggers.folders", "triggers.when",
         "triggers.strategy", "triggers.absorbs", "triggers.keeps", "triggers.share", "triggers.also_without",
+        "triggers.also_bare",
     ),
+    "groups of images, tests/recipe/test_groups.py": ("concepts.outfit", "concepts.over", "concepts.characters"),
     "sliders, tests/training/test_slider.py": (
         "concepts.strength", "slider.prompts.target", "slider.prompts.positive", "slider.prompts.negative",
         "slider.prompts.neutral", "slider.prompts.action", "slider.prompts.guidance", "slider.prompts.weight",

@@ -8,6 +8,7 @@ from bakehouse.cli.captions import captions
 from bakehouse.cli.dataset import dataset
 from bakehouse.cli.demo import demo
 from bakehouse.cli.doctor import doctor
+from bakehouse.cli.dreambench import dreambench
 from bakehouse.cli.evaluate import evaluate
 from bakehouse.cli.find_rate import find_rate
 from bakehouse.cli.generate import generate
@@ -28,7 +29,19 @@ from bakehouse.cli.weights import weights
 
 ORDER = (
     *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
-    *("evaluate", "doctor", "generate", "prompt", "templates", "grid", "weights", "models", "serve", "tokens"),
+    *(
+        "evaluate",
+        "doctor",
+        "dreambench",
+        "generate",
+        "prompt",
+        "templates",
+        "grid",
+        "weights",
+        "models",
+        "serve",
+        "tokens",
+    ),
 )
 """Names in `bakehouse --help`; typer itself would list groups after commands."""
 
@@ -49,7 +62,7 @@ app = typer.Typer(
 )
 _LONG = (plan, train, generate, grid)
 """Commands whose help lists its options in groups."""
-for command in (demo, plan, train, evaluate, doctor, generate, prompt, templates, grid):
+for command in (demo, plan, train, evaluate, doctor, dreambench, generate, prompt, templates, grid):
     app.command(cls=PanelCommand if command in _LONG else None)(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)

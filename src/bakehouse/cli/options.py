@@ -9,7 +9,9 @@ import typer
 
 from bakehouse.cli.help_panels import OUTPUT, RECIPE
 
-Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "embedding", "slider"]
+Kind = Literal[
+    "character", "outfits", "pack", "object", "concept", "pose", "style", "dreambooth", "embedding", "slider"
+]
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.", rich_help_panel=OUTPUT)

@@ -213,12 +213,17 @@ def _absorbed_tags(trigger: Trigger, captions: Sequence[Sequence[str]]) -> froze
 def _wordings(
     lines: Sequence[str], own: Sequence[Trigger], taken: Mapping[str, frozenset[str]], own_words: frozenset[str]
 ) -> Iterable[Wording]:
-    """Yield an image's captions: with all its triggers, then without each one that has `also_without`."""
+    """Yield an image's captions: with all its triggers, without each one that has `also_without`, without clothes."""
     for chosen in [own, *([t for t in own if t is not left] for left in own if left.also_without)]:
         for line in lines or ("",):
             wording = _wording(line, chosen, taken, own_words)
             if wording.head or wording.said:
                 yield wording
+    for alone in own if len(own) == 1 and own[0].also_bare else ():
+        for line in lines:
+            clothes = {plain(tag) for tag in split_tags(line) if not is_sentence(tag) and alone.takes_bare(tag)}
+            if clothes - taken[alone.word]:
+                yield _wording(line, own, {**taken, alone.word: taken[alone.word] | clothes}, own_words)
 
 
 def _wording(

@@ -44,6 +44,9 @@ class Trigger(Spec):
     """Share of its images that get the word: `0.5` splits the images between two triggers."""
     also_without: bool = False
     """Give every image a second caption, without this word and with the tags that it absorbs."""
+    also_bare: bool = False
+    """Give each image without another trigger a second caption without its tags of clothes: the word alone then brings
+    the clothes of these images, and not those of outfits that have words of their own."""
 
     @field_validator("word", "class_word")
     @classmethod
@@ -84,6 +87,10 @@ class Trigger(Spec):
         taken = {g for names in tag_group_table()["levels"][self.kind][: self.level + 1] for g in names}
         return frozenset(taken - set(excluded_groups(self.kind)))
 
+    def takes_bare(self, tag: str) -> bool:
+        """Whether `also_bare` leaves a tag out: what an outfit of the usual strategy would absorb."""
+        return group_of(tag) in _OUTFIT_GROUPS
+
     def takes(self, tag: str) -> bool:
         """Whether strategy, `absorbs` and `keeps` say that it absorbs a tag; how common the tag is does not count."""
         if any(matches(tag, entry) for entry in self.keeps):
@@ -93,6 +100,9 @@ class Trigger(Spec):
     def names(self, tag: str) -> bool:
         """Whether `absorbs` names the tag, however rare it is."""
         return any(matches(tag, entry) for entry in self.absorbs)
+
+
+_OUTFIT_GROUPS = Trigger(word="outfit", kind="outfit").groups
 
 
 class TriggerFile(Spec):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bakehouse.evaluation.checkpoint_scores import ScoredCheckpoint
     from bakehouse.evaluation.metrics import Interval
     from bakehouse.evaluation.result import Report
+    from bakehouse.evaluation.word_groups import AskedWords
     from bakehouse.recipe import Recipe
     from bakehouse.weights.adapter_info import AdapterInfo
 
@@ -175,29 +176,6 @@ class EvaluationFacts:
     faces: FaceFacts | None = None
 
 
-@dataclass(frozen=True)
-class Outfit:
-    """One of several triggers, with the images that it gives."""
-
-    word: str
-    prompt: str
-    photos: int
-    images: int
-    shows: Mapping[str, Interval]
-    """Share of its images that are most like the photos of each trigger."""
-    in_photos: float
-    """Share of its own photos that are most like its other photos: what the scorer can tell apart at all."""
-
-
-@dataclass(frozen=True)
-class OutfitFacts:
-    """The triggers of a run that stand for different things, compared by the images that they give."""
-
-    outfits: tuple[Outfit, ...]
-    separation: Mapping[tuple[str, str], Interval]
-    """For each pair: how far apart their images are, as a share of how far apart their photos are."""
-
-
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +189,6 @@ class Facts:
     pairs: tuple[PairFacts, ...] = ()
     run: RunFacts | None = None
     evaluation: EvaluationFacts | None = None
-    outfits: OutfitFacts | None = None
+    outfits: AskedWords | None = None
     missing: Mapping[Input, str] = field(default_factory=dict)
     """Why an input is not there, and the command that makes it."""

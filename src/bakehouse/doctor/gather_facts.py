@@ -7,15 +7,19 @@ import itertools
 import shlex
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event
 from bakehouse.core.run_folder import Run
 from bakehouse.doctor.adapter_facts import known_program, read_adapter_facts
 from bakehouse.doctor.doctor_options import DoctorSpec
-from bakehouse.doctor.facts import EvaluationFacts, Facts, Input, OutfitFacts, RunFacts
+from bakehouse.doctor.facts import EvaluationFacts, Facts, Input, RunFacts
 from bakehouse.doctor.pair_facts import compare
 from bakehouse.doctor.subject import Subject
+
+if TYPE_CHECKING:
+    from bakehouse.evaluation.word_groups import AskedWords
 
 
 def gather_facts(subject: Subject, spec: DoctorSpec) -> Generator[Event, None, Facts]:
@@ -104,26 +108,26 @@ def _evaluation(
     return look_at_images(facts, scorer, installed_face_detector())
 
 
-def _outfits(run: Run, of_run: RunFacts, spec: DoctorSpec) -> Generator[Event, None, tuple[OutfitFacts | None, str]]:
+def _outfits(run: Run, of_run: RunFacts, spec: DoctorSpec) -> Generator[Event, None, tuple[AskedWords | None, str]]:
     """Return the comparison of the run's triggers, or why there is none; with `draw` their images are generated."""
-    from bakehouse.doctor.outfit_facts import compare_outfits, saved_comparison, trigger_groups
     from bakehouse.evaluation import scorer_for
+    from bakehouse.evaluation.word_groups import ask_words, saved_answers, word_groups
     from bakehouse.generation.run_weights import selected_weights
     from bakehouse.training.run_inputs import RunInputs
 
     try:
         images = [i.record for i in RunInputs.load(run).plan.subject_images]
-        groups = trigger_groups(of_run.recipe, images)
+        groups = word_groups(of_run.recipe, images)
         if not groups:
             return None, "the run has no two triggers that stand for different images"
         weights = selected_weights(run)
         if spec.draw:
             scorer = scorer_for(of_run.recipe.model.base)
-            made = yield from compare_outfits(
+            made = yield from ask_words(
                 run, of_run.recipe, groups, weights, count=spec.draw, scorer=scorer, device=spec.device
             )
             return made, ""
-        saved = saved_comparison(run, groups, weights)
+        saved = saved_answers(run, groups, weights)
     except BakehouseError as e:
         if spec.draw:
             raise

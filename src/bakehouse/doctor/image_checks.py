@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from bakehouse.doctor.check import CheckFinding, healthy, undecided
 from bakehouse.doctor.doctor_options import Limits
-from bakehouse.doctor.facts import EvaluationFacts, Facts, OutfitFacts
+from bakehouse.doctor.facts import EvaluationFacts, Facts
 from bakehouse.doctor.run_commands import length, run_values, slower
 from bakehouse.evaluation.checkpoint_scores import ScoredCheckpoint
 from bakehouse.evaluation.metrics import Interval
@@ -22,6 +22,7 @@ from bakehouse.evaluation.selection import (
     cell_name,
     limit_checks,
 )
+from bakehouse.evaluation.word_groups import AskedWords
 
 BURNT_LIMITS = ("prompt retention", "near copies", "broken images")
 """Limits of the evaluation that a burnt model breaks; drift and class shift are ailments of their own."""
@@ -176,8 +177,8 @@ def two_alike(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
 def one_everywhere(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
     """D08: a trigger whose photos the images of all others show."""
     outfits = _outfits(facts)
-    for outfit in outfits.outfits:
-        others = [o for o in outfits.outfits if o.word != outfit.word]
+    for outfit in outfits.groups:
+        others = [o for o in outfits.groups if o.word != outfit.word]
         shares = ", ".join(f"{_percent(o.shows[outfit.word])} of those of {o.word!r}" for o in others)
         figures = f"{outfit.word!r} shows in {_percent(outfit.shows[outfit.word])} of its images and in {shares}"
         if not all(_told_apart(outfits, outfit.word, o.word) for o in others):
@@ -190,8 +191,8 @@ def one_everywhere(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
             yield healthy(figures, outfit.word)
 
 
-def _told_apart(outfits: OutfitFacts, *words: str) -> bool:
-    return all(o.in_photos >= RELIABLE_PHOTOS for o in outfits.outfits if o.word in words)
+def _told_apart(outfits: AskedWords, *words: str) -> bool:
+    return all(o.in_photos >= RELIABLE_PHOTOS for o in outfits.groups if o.word in words)
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ def _evaluation(facts: Facts) -> EvaluationFacts:
     return facts.evaluation
 
 
-def _outfits(facts: Facts) -> OutfitFacts:
+def _outfits(facts: Facts) -> AskedWords:
     assert facts.outfits is not None
     return facts.outfits
 
@@ -256,9 +257,9 @@ def _more_images(facts: Facts) -> str:
     return f"bakehouse evaluate {shlex.quote(run.folder)} --set images={images}"
 
 
-def _more_of_each(facts: Facts, outfits: OutfitFacts) -> str:
+def _more_of_each(facts: Facts, outfits: AskedWords) -> str:
     assert facts.run is not None
-    images = 2 * max(o.images for o in outfits.outfits)
+    images = 2 * max(o.images for o in outfits.groups)
     return f"bakehouse doctor {shlex.quote(facts.run.folder)} --draw {images}"
 
 

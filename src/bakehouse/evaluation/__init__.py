@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
-    from bakehouse.evaluation.evaluate_run import Evaluated, Scored, evaluate
+    from bakehouse.evaluation.evaluate_run import evaluate
+    from bakehouse.evaluation.evaluation_events import Asked, Evaluated, Scored
     from bakehouse.evaluation.evaluation_inputs import checkpoints
     from bakehouse.evaluation.html_report import write_report
     from bakehouse.evaluation.image_scorers import CrumbScorer, ImageScorer, TransformersScorer, scorer_for
@@ -23,11 +24,12 @@ _MODULES = {
     "CrumbScorer": "image_scorers",
     "EvalPrompt": "prompt_set",
     "EvalPrompts": "prompt_set",
-    "Evaluated": "evaluate_run",
+    "Asked": "evaluation_events",
+    "Evaluated": "evaluation_events",
     "ImageScorer": "image_scorers",
     "Pick": "selection",
     "Report": "result",
-    "Scored": "evaluate_run",
+    "Scored": "evaluation_events",
     "SliderScored": "slider_scores",
     "TrainingEvaluator": "training_evaluator",
     "TransformersScorer": "image_scorers",
@@ -44,6 +46,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Asked",
     "BaseScores",
     "CrumbScorer",
     "EvalPrompt",

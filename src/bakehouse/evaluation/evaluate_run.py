@@ -20,21 +20,22 @@ from bakehouse.core.message_text import listed
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
-from bakehouse.data.scan import scan
 from bakehouse.evaluation.checkpoint_scores import Baseline, References, ScoredCheckpoint, score_base, score_checkpoint
 from bakehouse.evaluation.description import describe
+from bakehouse.evaluation.evaluation_events import Asked, Evaluated, Scored
 from bakehouse.evaluation.evaluation_inputs import (
     Checkpoint,
     Impostor,
     as_captioned,
     captions,
     checkpoints,
-    evenly_spaced,
     generation_settings,
     holdout_folder,
     impostor_photos,
     named_attributes,
+    photos_of,
     pipeline,
+    subject_folders,
 )
 from bakehouse.evaluation.image_cache import (
     AdapterVariant,
@@ -61,7 +62,11 @@ from bakehouse.evaluation.result import Report, image_key
 from bakehouse.evaluation.scored_images import ScoredImages, ScoredSeries
 from bakehouse.evaluation.selection import finalists, is_open, judged, make_pick, make_verdict, relative
 from bakehouse.evaluation.subject_measure import KnownImages, fit_measure
+from bakehouse.evaluation.word_groups import AskedWords, ask_words, word_groups
 from bakehouse.models.families import family_of
+from bakehouse.recipe import scan_concepts
+from bakehouse.recipe.compile_recipe_captions import compiled_images
+from bakehouse.recipe.image_groups import characters_of, is_grouped
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 from bakehouse.recipe.words_in_captions import mostly_not_first
 
@@ -74,42 +79,6 @@ MAX_DESCRIBED = 16
 """Of more training images only this many are looked at for the subject in words."""
 MAX_REFERENCES = 200
 """Of a larger folder this many images are scored, evenly spaced."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored(Event):
-    """A checkpoint was scored at a strength (`weight`); shares of 1, drift in points, None if unknown."""
-
-    epoch: int
-    unit: str = "epoch"
-    """What `epoch` counts: `step` if the run saved by steps only."""
-    weight: float
-    images: int
-    subject: float | None
-    prompt_kept: float | None
-    drift: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluated(Event):
-    """The evaluation is complete; `weights` and `weight` are the checkpoint and strength that were picked."""
-
-    report: str
-    """Path of report.html."""
-    weights: str
-    """Empty if no checkpoint was picked."""
-    weight: float
-    why: str
-    """Why this checkpoint was picked, or none."""
-    verdict: str
-    reason: str
-    """Why this verdict."""
-    advice: str
-    """`mend` in JSON."""
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        return {("mend" if key == "advice" else key): value for key, value in super().to_json().items()}
 
 
 def evaluate(
@@ -151,11 +120,15 @@ def evaluate(
         for message in [*warnings, *evaluation.notes]:
             yield Warned(message=message)
         report = yield from evaluation.evaluate()
+        report = replace(report, words=(yield from evaluation.ask_words(report)))
         write_json(run.report / "scores.json", report.to_json())
         write_json(run.report / "pick.json", report.pick.to_json())
         from bakehouse.evaluation.html_report import write_report
 
         write_report(report, run)
+        for group in report.words.groups if report.words else ():
+            own = group.own
+            yield Asked(words=group.prompt, images=group.images, own=own.value, low=own.low, high=own.high)
         yield Evaluated(
             report=str(report.html_path),
             weights=report.pick.weights,
@@ -212,18 +185,23 @@ class EvaluationRun:
             spec = spec.with_values(changes)
         if not 0 <= concept < len(recipe.concepts):
             raise UsageError(f"concept = {concept}: the recipe has {len(recipe.concepts)}, counted from 0")
+        if is_grouped(recipe) and recipe.concepts[concept].characters:  # several subjects at once: the first of them
+            word = recipe.concepts[concept].characters[0]
+            concept = recipe.concepts.index(characters_of(recipe)[word])
         subject = recipe.concepts[concept]
-        training = evenly_spaced(scan(subject.folder).records, MAX_REFERENCES)
+        folders = subject_folders(recipe, concept)
+        training = photos_of(folders, MAX_REFERENCES)
         family = family_of(recipe.model.base)
-        holdout = spec.holdout or holdout_folder(subject.folder)
+        holdout = [spec.holdout] if spec.holdout else [h for f in folders if (h := holdout_folder(f))]
         notes = []
-        if holdout is None:
+        if not holdout:
             notes.append("no held-out images: the subject is compared with the images it was trained on")
-        if len(recipe.concepts) > 1:
+        if len(recipe.concepts) > len(folders):
             name = subject.subject or subject.folder.name
-            notes.append(f"the run has {len(recipe.concepts)} concepts; only {name!r} is evaluated")
+            more = "; every word is asked for on its own" if is_grouped(recipe) else ""
+            notes.append(f"the run has {len(recipe.concepts)} concepts; only {name!r} is evaluated{more}")
         settings = generation_settings(recipe, spec)
-        compared = evenly_spaced(scan(holdout).records, MAX_REFERENCES) if holdout else training
+        compared = photos_of(holdout, MAX_REFERENCES) if holdout else training
         return cls(
             run=run,
             recipe=recipe,
@@ -271,6 +249,15 @@ class EvaluationRun:
             baseline = yield from self._with_more(baseline, prompts)
             cells[variant] = yield from self.score_variant(variant, prompts, chosen[_path(variant)], baseline)
         return self._report(prompts, cells, baseline)
+
+    def ask_words(self, report: Report) -> Generator[Event, None, AskedWords | None]:
+        """Ask for each word of the run on its own, with the pick; None unless its concepts are groups of images."""
+        if not is_grouped(self.recipe):
+            return None
+        groups = word_groups(self.recipe, compiled_images(self.recipe, scan_concepts(self.recipe)).records)
+        weights, count = (self.run.folder / report.shown.weights, report.shown.strength), self.spec.images
+        made = ask_words(self.run, self.recipe, groups, weights, count=count, scorer=self.scorer, cache=self.cache)
+        return (yield from made) if groups else None
 
     def score_baseline(self, prompts: EvalPrompts | None = None) -> Generator[Event, None, Baseline]:
         """Generate and score the untouched base's images, and fit the measure of the subject."""

@@ -21,6 +21,7 @@ from bakehouse.evaluation.image_cache import GenerationSettings, PipelineImageGe
 from bakehouse.evaluation.metrics import Floats, root_mean_square, small_pixels
 from bakehouse.evaluation.prompt_set import subject_phrase
 from bakehouse.models.families import family_of
+from bakehouse.recipe.image_groups import characters_of, is_grouped
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 
 SAME_IMAGE = 0.03
@@ -107,6 +108,30 @@ def as_captioned(concept: ConceptSpec, images: Sequence[ImageRecord]) -> Concept
     return concept.model_copy(update=words)
 
 
+def subject_folders(recipe: Recipe, concept: int) -> list[Path]:
+    """Return the folders of a concept's subject: of a character, all groups that show it alone, in whatever clothes."""
+    mine = recipe.concepts[concept]
+    if not is_grouped(recipe):
+        return [mine.folder]
+    return [c.folder for c in recipe.concepts if c.trigger_word == mine.trigger_word and not c.characters]
+
+
+def subject_concepts(recipe: Recipe) -> list[int]:
+    """Return the concepts to evaluate, by number: all of them; of outfits and packs the first of each character."""
+    if not is_grouped(recipe):
+        return list(range(len(recipe.concepts)))
+    return [recipe.concepts.index(concept) for concept in characters_of(recipe).values()]
+
+
+def photos_of(folders: Sequence[Path], most: int) -> Sequence[ImageRecord]:
+    """Return the images of some folders, at most `most`, evenly spaced.
+
+    Raises:
+        UsageError: a folder is missing, or holds no image.
+    """
+    return evenly_spaced([r for folder in folders for r in scan(folder).records], most)
+
+
 def holdout_folder(folder: Path) -> Path | None:
     """Return the folder of held-out images beside the images, `NAME-holdout`, if it exists."""
     found = folder.parent / f"{folder.name}-holdout"
@@ -149,7 +174,7 @@ def impostor_photos(recipe: Recipe, concept: int, own: Sequence[ImageRecord], *,
     folders = {
         c.subject or c.folder.name: c.folder
         for i, c in enumerate(recipe.concepts)
-        if i != concept and c.trigger_word != recipe.concepts[concept].trigger_word
+        if i != concept and recipe.concepts[concept].trigger_word not in (c.trigger_word, *c.characters)
     }
     of_style = recipe.kind == "style"
     one_subject = dict.fromkeys(folders, True)

@@ -41,6 +41,7 @@ from bakehouse.evaluation.html_strips import (
     mark_strips,
     spread_over_prompts,
     subject_strips,
+    word_strips,
 )
 from bakehouse.evaluation.metrics import Interval
 from bakehouse.evaluation.result import Report
@@ -140,6 +141,8 @@ def make_page(report: Report, run: Run) -> str:
         clearest=clearest_change(report),
         broken_strips=broken_strips(report),
         mark_strips=mark_strips(report),
+        word_strips=word_strips(report),
+        word_rows=_word_rows(report),
         epochs=epochs,
         grid=_grid(report),
         charts=_charts(report, run),
@@ -420,6 +423,13 @@ def _row(cell: ScoredCheckpoint) -> Iterator[Figure]:
     yield Figure(percent(copies), over=state_of(cell, "near copies") == "broken")
     yield with_interval(cell.broken, 100, over=state_of(cell, "broken images") == "broken")
     yield Figure(number(cell.diversity.value, 3))
+
+
+def _word_rows(report: Report) -> list[tuple[str, list[Figure]]]:
+    """Return for each word what its images show, in percent, and the share of its photos that are told apart."""
+    groups = report.words.groups if report.words else ()
+    shares = [[with_interval(g.shows[o.word], 100) for o in groups] for g in groups]
+    return [(g.prompt, [*row, Figure(percent(g.in_photos))]) for g, row in zip(groups, shares, strict=True)]
 
 
 def _prompt_rows(report: Report) -> Iterator[tuple[str, str, int]]:

@@ -54,6 +54,17 @@ def subject_strips(report: Report) -> list[Strip]:
     ]
 
 
+def word_strips(report: Report) -> list[Strip]:
+    """Return for each word asked for on its own its photos and its images, as a strip each."""
+    strips = []
+    for group in report.words.groups if report.words else ():
+        photos = [thumbnail(Path(path), f"a training image of {group.prompt}") for path in group.examples[:COLUMNS]]
+        images = [thumbnail(report.folder / path, group.prompt) for path in group.pictures[:COLUMNS]]
+        strips.append(Strip(group.word, counted(group.photos, "training image"), photos))
+        strips.append(Strip("Generated", f"{percent(group.own.value)} show it: {group.prompt}", images))
+    return strips
+
+
 def clearest_change(report: Report) -> list[Strip]:
     """Return the pair of images without the trigger that changed most, as two strips; empty if nothing changed."""
     cell, prompts = report.shown, report.prompts

@@ -223,12 +223,12 @@ class TransformersScorer:
 
     def embed(self, images: Sequence[Image.Image]) -> Rows:
         if self.dino is None:
-            return self._clip_image_features(images)
+            return self.clip_embeddings(images)
         model = self.dino
         return self._batched(images, lambda x: model(pixel_values=x).last_hidden_state[:, 0], self._dino_processor)
 
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Rows:
-        image_features = self._clip_image_features(images)
+        image_features = self.clip_embeddings(images)
         different = list(dict.fromkeys(prompts))
         row = {prompt: i for i, prompt in enumerate(different)}
         rows = [row[p] for p in prompts]
@@ -279,7 +279,8 @@ class TransformersScorer:
     def broken(self, images: Sequence[Image.Image]) -> NDArray[np.bool_] | None:
         return None
 
-    def _clip_image_features(self, images: Sequence[Image.Image]) -> Rows:
+    def clip_embeddings(self, images: Sequence[Image.Image]) -> Rows:
+        """Return CLIP's embeddings of images [N, D], rows of unit length; their cosines are CLIP-I."""
         clip = self.clip
         return self._batched(images, lambda x: _pooled(clip.get_image_features(pixel_values=x)), self._clip_processor)
 

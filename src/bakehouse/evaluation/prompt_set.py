@@ -255,6 +255,13 @@ def make_prompts(
     )
 
 
+def place_templates(crumb: bool, form: PromptForm) -> tuple[str, ...]:
+    """Return prompts with `{}` for the subject, the first of it alone, the others of it in a place each."""
+    if crumb:
+        return ("{}", *(f"{{}}, {place}" for place in PLACES))
+    return ("{}", *(RECONTEXT_TAGS if form == "tags" else RECONTEXT))
+
+
 def subject_phrase(captions: Sequence[str], trigger: str) -> str | None:
     """Return the subject as the captions name it: the most frequent tag that contains the trigger, `zwx person`.
 

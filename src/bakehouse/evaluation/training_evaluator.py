@@ -15,7 +15,7 @@ from bakehouse.core.model_catalogue.conventions import with_quality
 from bakehouse.core.run_folder import Run
 from bakehouse.evaluation.checkpoint_scores import Baseline, ScoredCheckpoint
 from bakehouse.evaluation.evaluate_run import EvaluationRun
-from bakehouse.evaluation.evaluation_inputs import Checkpoint
+from bakehouse.evaluation.evaluation_inputs import Checkpoint, subject_concepts
 from bakehouse.evaluation.image_cache import AdapterVariant, GenerationSettings, weight_files
 from bakehouse.evaluation.image_scorers import ImageScorer
 from bakehouse.evaluation.metrics import Floats
@@ -98,7 +98,7 @@ class TrainingEvaluator:
         self.generator = TrainingImageGenerator(recipe)
         spec = recipe.evaluate.with_values({"images": self.stop.images, "weights": [1.0]})
         self.concepts: list[ConceptHistory] = []
-        for concept in range(len(recipe.concepts)):
+        for concept in subject_concepts(recipe):
             evaluation = EvaluationRun.make(run, recipe, spec, {}, concept, scorer, self.generator, "auto")
             scorer = evaluation.scorer
             self.concepts.append(ConceptHistory(evaluation))

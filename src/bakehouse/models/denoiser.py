@@ -120,6 +120,8 @@ class Denoiser(nn.Module, ABC):
     """Whether the network is conditioned on each image's size and crop (`Conditioning.with_sizes`)."""
     native_size: int
     """Side of the images that the model was trained on, in pixels."""
+    inpaints: bool = False
+    """Whether the network also reads a mask and a masked image (`inpainting_model`): `forward` takes x_t with them."""
     words: LearnedWords
     """Words that stand for the vectors of an adapter, in all that is encoded."""
     notes: tuple[str, ...] = ()

@@ -124,7 +124,7 @@ class Previews:
     def __call__(self, predict: Predict, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the guider's prediction unchanged."""
         pred = self._guider(predict, x_t, t)
-        self._last = pred, x_t, t
+        self._last = pred, x_t[:, : pred.shape[1]], t  # an inpainting model's mask and image come after the latents
         return pred
 
     def show(self, done: int, total: int) -> None:

@@ -223,7 +223,7 @@ def _detect_kind(path: Path) -> tuple[Kind | None, str]:
     if path.suffix.lower() not in (".safetensors", ".ckpt"):
         return None, ""
     found = identify(read_header(path).shapes)
-    kinds: dict[str, Kind] = {"checkpoint": "base", "vae": "vae", "adapter": "adapter"}
+    kinds: dict[str, Kind] = {"checkpoint": "base", "inpainting model": "base", "vae": "vae", "adapter": "adapter"}
     return kinds.get(found.kind), found.family
 
 

@@ -101,8 +101,8 @@ def _hub_ref(name: str) -> ModelRef:
     return ModelRef("hub", name, cached, family, notes)
 
 
-_SPECIAL = ("Inpaint", "InstructPix2Pix", "Upscale", "Depth2Img", "ControlNet")
-"""Parts of the names of pipelines that are not plain text-to-image."""
+_SPECIAL = ("InstructPix2Pix", "Upscale", "Depth2Img", "ControlNet")
+"""Parts of the names of pipelines that are neither plain text-to-image nor inpainting."""
 
 
 def family_of_folder(folder: Path) -> str:
@@ -152,7 +152,7 @@ def _family_of_file(path: Path) -> str:
     if path.suffix not in WEIGHT_SUFFIXES:
         raise UsageError(f"{path} is not a weights file: allowed are {', '.join(WEIGHT_SUFFIXES)}")
     found = identify(read_header(path).shapes)
-    if found.kind != "checkpoint":
+    if found.kind not in ("checkpoint", "inpainting model"):
         raise UsageError(f"{path} is not a base model but {found}", hint=_hint(found))
     return found.family
 

@@ -69,6 +69,7 @@ def sample(
     seeds: Sequence[int] | None = None,
     options: SamplingOptions | None = None,
     on_step: OnStep | None = None,
+    beside: Tensor | None = None,
 ) -> Tensor:
     """Return clean latents [B, C, h, w].
 
@@ -85,6 +86,7 @@ def sample(
             state of torch is neither read nor changed.
         options: A1111's other settings. `options.noise` is about noise on the way; `noise` is used as it is.
         on_step: called after each call of the network.
+        beside: what an inpainting model reads beside the latents, [B, 1 + C, h, w] (`inpainting_model`).
 
     Raises:
         UsageError: unknown sampler, no steps, a start step that is out of range or lacks `image_latents`, or options
@@ -115,7 +117,9 @@ def sample(
         return pred.float()
 
     for i, t in enumerate(solver.timesteps):
-        pred = guider(predict, solver.scale_input(latents, t), t.expand(len(latents)))
+        x_t = solver.scale_input(latents, t)
+        x_t = x_t if beside is None else torch.cat([x_t, beside.to(x_t)], dim=1)
+        pred = guider(predict, x_t, t.expand(len(latents)))
         latents = solver.step(pred, t, latents)
         if on_step is not None:
             replaced = on_step(SamplingStep(i + 1, solver.total, latents, solver.add_noise))

@@ -99,11 +99,12 @@ class StableDiffusion(Denoiser):
         self.native_size = int(unet.config.sample_size) * self.downscale
         self._fingerprint: str | None = None
         self.words = LearnedWords(self.text_encoders, {p: getattr(self, tokenizer_part(p)) for p in self.text_parts})
-        if unet.config.in_channels != self.latent_channels:
+        self.inpaints = unet.config.in_channels == 2 * self.latent_channels + 1
+        if unet.config.in_channels != self.latent_channels and not self.inpaints:
             raise UsageError(
                 f"{self.name} is not a plain text-to-image model: its UNet takes {unet.config.in_channels} channels, "
                 f"its latents have {self.latent_channels}",
-                hint="inpainting (9 channels) and pix2pix (8) models are not supported; plain models inpaint too",
+                hint="pix2pix (8 channels) and depth (5) models are not supported; plain and inpainting models are",
             )
         self.requires_grad_(False)
         self.eval()
@@ -293,6 +294,11 @@ class StableDiffusion(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         dtype = self.dtype
+        if x_t.shape[1] != self.unet.config.in_channels:
+            raise UsageError(
+                f"{self.name} is an inpainting model: its UNet reads a mask and an image too, so it only draws",
+                hint="use the plain model that it was made from; adapters trained on that one go on this one",
+            )
         pred: Tensor = self.unet(
             x_t.to(dtype),
             t.to(x_t.device),
@@ -334,7 +340,7 @@ class StableDiffusion(Denoiser):
 
         text = {part: ["transformers", type(encoder).__name__] for part, encoder in self.text_encoders.items()}
         return {
-            "_class_name": self.pipeline,
+            "_class_name": self.pipeline.replace("Pipeline", "InpaintPipeline") if self.inpaints else self.pipeline,
             "_diffusers_version": diffusers.__version__,
             "feature_extractor": [None, None],
             "image_encoder": [None, None],

@@ -19,6 +19,7 @@ from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.guidance import Guider, StepwiseGuidance
 from bakehouse.models.image_noise import ImageNoise
 from bakehouse.models.image_to_image import InitImage, InitLatents, in_order, steps_of_strength
+from bakehouse.models.inpainting_model import mask_channels
 from bakehouse.models.latent_preview import OnPreview, Previews
 from bakehouse.models.prompt_guiders import PromptCache, make_guider
 from bakehouse.models.quantize_int8 import is_quantized
@@ -329,11 +330,13 @@ class _Passes:
         self._this_pass, self._later = 0, self._spec.steps_run
         """Steps of the present pass and of those after it."""
         self._is_second = False
+        self._beside: Tensor | None = None
 
     def first(self, images: Sequence[InitImage]) -> Tensor:
         """Return the latents of the first pass: from noise, or from images."""
         spec = self._spec
         noise = self._noise(spec.width, spec.height)
+        self._beside = mask_channels(self._model, images, (noise.shape[-2], noise.shape[-1]), len(noise))
         if spec.strength is None:
             return self._sample(noise, spec.steps)
         begin = InitLatents(self._model, images, noise)
@@ -345,7 +348,9 @@ class _Passes:
         steps, self._is_second = second.schedule_steps, True
         if self._stepwise is not None:
             self._stepwise.advance(1, 1)  # what prompts become by the end of the first pass they stay, as in A1111
-        return self._sample(self._noise(second.width, second.height), steps, latents, steps - second.steps_run)
+        noise = self._noise(second.width, second.height)
+        self._beside = mask_channels(self._model, (), (noise.shape[-2], noise.shape[-1]), len(noise))
+        return self._sample(noise, steps, latents, steps - second.steps_run)
 
     def _noise(self, width: int, height: int) -> Tensor:
         shape = self._model.latent_shape(width, height)
@@ -371,6 +376,7 @@ class _Passes:
             seeds=self._seeds,
             options=self._spec.options,
             on_step=in_order(hold, self._report),
+            beside=self._beside,
         )
 
     def _report(self, step: SamplingStep) -> None:

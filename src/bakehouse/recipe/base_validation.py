@@ -22,6 +22,12 @@ def base_errors(recipe: Recipe, model: ModelFacts | None) -> Iterator[str]:
         yield f"model.vae = {recipe.model.vae!r}: {why}"
     if model is None:
         return
+    channels = int(model.unet.get("in_channels", 4))
+    if channels == int(model.unet.get("out_channels", 4)) * 2 + 1:
+        yield (
+            f"model.base = {recipe.model.base!r} is an inpainting model, whose UNet also reads a mask and an image: "
+            "train on the plain model that it was made from; its adapters go on the inpainting model"
+        )
     yield from incompatible_settings(recipe.loss, recipe.noise, model.schedule)
     skip, layers = recipe.model.clip_skip, model.text_layers
     if skip > layers:

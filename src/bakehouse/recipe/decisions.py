@@ -361,6 +361,10 @@ class Derivation:
             reason = "the subject, and the subject in another place"
             if any(c.class_name for c in named):
                 reason = "the subject, the subject in another place, and the class without the trigger"
+        self._decide_prompts(prompts, reason)
+
+    def _decide_prompts(self, prompts: list[str], reason: str) -> None:
+        """Decide the prompts of samples, with the quality words of the base."""
         if prompts and self.usual is not None and self.usual.conventions.quality:
             prompts = [with_quality(p, self.usual.conventions.quality) for p in prompts]
             reason += f", with the quality words {self.usual.reason}"

@@ -13,7 +13,8 @@ from bakehouse.core.settings import set_dotted
 from bakehouse.data.dataset_formats import ConceptFolder, read_dataset
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.scan import scan
-from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.from_group_folders import group_concepts
+from bakehouse.recipe.recipe import OF_GROUPS, Recipe
 from bakehouse.recipe.words_in_captions import split_prompt
 
 
@@ -27,6 +28,8 @@ def recipe_for_folder(
 ) -> Recipe:
     """Return a recipe for a folder in any dataset format: plain, `N_name` folders, concepts_list.json, metadata.jsonl.
 
+    For the kinds `outfits` and `pack` the folders in it are groups of images (`from_group_folders`).
+
     `settings` are dotted keys, as with --set.
 
     Raises:
@@ -35,6 +38,9 @@ def recipe_for_folder(
     """
     settings = settings or {}
     kind = settings.get("kind", kind)
+    if kind in OF_GROUPS:
+        groups = {"kind": kind, "model": {"base": base}, "concepts": group_concepts(Path(folder), kind, subject)}
+        return _parsed(groups, settings, folder)
     found = read_dataset(Path(folder))
     subjects = [c for c in found if not c.is_reg]
     if subject and len(subjects) > 1:
@@ -50,6 +56,10 @@ def recipe_for_folder(
     }
     if prior := _prior(found):
         values["prior"] = prior
+    return _parsed(values, settings, folder)
+
+
+def _parsed(values: dict[str, Any], settings: Mapping[str, Any], folder: Path | str) -> Recipe:
     for key, value in settings.items():
         set_dotted(values, key.split("."), value)
     return Recipe.parse(values, source=f"the recipe for {folder}").resolved_from(Path.cwd())
@@ -68,7 +78,7 @@ def check_subjects(recipe: Recipe, source: Path) -> None:
     Raises:
         UsageError: a concept has no subject.
     """
-    if unnamed := [c.folder for c in recipe.concepts if not c.subject]:
+    if unnamed := [c.folder for c in recipe.concepts if not c.subject and not c.characters]:
         raise UsageError(
             f"{source if len(recipe.concepts) == 1 else unnamed[0]} has no subject",
             hint='pass a rare trigger word and the class word: --subject "zwx person"',

@@ -24,6 +24,8 @@ from bakehouse.recipe.decisions import Decision, Derivation
 from bakehouse.recipe.embedding_plan import embedding_findings
 from bakehouse.recipe.epoch_order import EpochOrder
 from bakehouse.recipe.fact_lookup import lookup_for
+from bakehouse.recipe.group_plan import GroupDerivation
+from bakehouse.recipe.image_groups import group_errors, group_warnings, is_grouped, with_declared_triggers
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.slider_plan import SliderDerivation
 from bakehouse.recipe.validation import errors_for, refuse, setting_errors, too_long, warnings_for
@@ -163,20 +165,32 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     if model.kind != "hub":  # what its copy here lacks is fetched when it is loaded
         check_model(model, recipe.model.vae)
     own_prior = scan(recipe.prior.folder) if recipe.prior.folder else ImageSet(())
+    refuse(group_errors(recipe))
+    asked, raw = recipe, images
+    recipe, declared = with_declared_triggers(recipe)
     problems = inseparable_trigger_messages(recipe, images)
     images = compiled_images(recipe, images)
     facts = model_facts(model, recipe.model.prediction)
     refuse([*problems, *errors_for(recipe, images, own_prior), *base_errors(recipe, facts)])
-    kind = SliderDerivation if recipe.kind == "slider" else Derivation
-    derivation = kind(recipe, images, model, facts)
+    derivation = _derivation_of(recipe)(recipe, images, model, facts)
+    derivation.decisions += [Decision(key, value, reason) for key, (value, reason) in declared.items()]
     derivation.derive()
     plan = _planned(derivation, images, own_prior)
+    if is_grouped(recipe):
+        found = tuple(group_warnings(recipe, raw, derivation.preset))
+        plan = dataclasses.replace(plan, warnings=(*found, *plan.warnings))
     embedding = embedding_findings(plan.recipe, images, facts)
     refuse([*setting_errors(plan.recipe), *too_long(plan.recipe.schedule, plan.steps), *embedding.errors])
     chosen = adapted_networks(plan.recipe, facts, recipe)
-    lookup = lookup_for(plan.recipe, recipe, images, facts, chosen, steps=plan.steps, per_epoch=plan.steps_per_epoch)
+    lookup = lookup_for(plan.recipe, asked, images, facts, chosen, steps=plan.steps, per_epoch=plan.steps_per_epoch)
     more = (*embedding.warnings, *without_effect(plan.recipe, lookup))
     return dataclasses.replace(plan, warnings=(*plan.warnings, *more))
+
+
+def _derivation_of(recipe: Recipe) -> type[Derivation]:
+    if recipe.kind == "slider":
+        return SliderDerivation
+    return GroupDerivation if is_grouped(recipe) else Derivation
 
 
 def _planned(derivation: Derivation, images: ImageSet, own_prior: ImageSet) -> Plan:

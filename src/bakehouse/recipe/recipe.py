@@ -35,7 +35,11 @@ from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.stop_settings import StopSpec
 
-Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "embedding", "slider"]
+Kind = Literal[
+    "character", "outfits", "pack", "object", "concept", "pose", "style", "dreambooth", "embedding", "slider"
+]
+OF_GROUPS = ("outfits", "pack")
+"""Kinds whose concepts are groups of images: a character in each of its outfits, and characters together."""
 Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Images = Annotated[int, Field(ge=1, le=65_536)]
 SamplerSteps = Annotated[int, Field(ge=1, le=1000)]
@@ -88,6 +92,14 @@ class ConceptSpec(Spec):
     strength: Annotated[float, Field(ge=-20, le=20)] | None = None
     """Only with `kind = "slider"`: the strength of the slider that the folder shows, such as 1 and -1 for its two ends.
     Images of the same name in all folders belong together."""
+    outfit: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+    """Only with `kind = "outfits"` or `"pack"`: the word of the outfit that all images show. Empty: other clothes,
+    which captions name."""
+    over: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+    """Only beside `outfit`: the word of a simpler outfit that this one has too, such as the dress under a vest."""
+    characters: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
+    """Only with `kind = "pack"`: the triggers of the characters that all images show together. `subject` may then be a
+    word for them together."""
 
     @property
     def trigger_word(self) -> str:
@@ -325,6 +337,11 @@ class Recipe(Spec):
             raise ValueError("is required: [[concepts]] with the folder of its images")
         if kind != "slider" and any(concept.strength is not None for concept in concepts):
             raise ValueError(f"a strength is only for kind = 'slider', and this recipe has kind = {kind!r}")
+        of_group = [name for name in ("outfit", "over", "characters") if any(getattr(c, name) for c in concepts)]
+        if of_group and kind not in OF_GROUPS:
+            raise ValueError(
+                f"{of_group[0]} is only for kind = 'outfits' or 'pack', and this recipe has kind = {kind!r}"
+            )
         return concepts
 
     @field_validator("slider")

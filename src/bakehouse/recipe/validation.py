@@ -22,6 +22,7 @@ from bakehouse.data.triggers import TRIGGER_FILE
 from bakehouse.models.samplers import find_sampler
 from bakehouse.recipe.base_validation import NO_TRAINING
 from bakehouse.recipe.device_and_precision import missing_here
+from bakehouse.recipe.image_groups import is_grouped
 from bakehouse.recipe.lr_schedule import ScheduleSpec
 from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import Preset
@@ -174,7 +175,7 @@ def warnings_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet, preset: 
     warnings: list[str] = []
     for i, concept in enumerate(recipe.concepts if recipe.kind != "slider" else ()):
         mine = [r for r in images if r.concept == i]
-        if len(mine) < preset.min_images:
+        if len(mine) < preset.min_images and not is_grouped(recipe):
             warnings.append(
                 f"{concept.folder}: {counted(len(mine), 'image')}; "
                 f"{preset.about} needs at least {preset.min_images}, better {preset.good_images}"

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from bakehouse.core.events import Noted
 from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.crops import Crop, crop, crop_box, crop_caption, load_framing_rules
+from bakehouse.curation.crops.headless import headless_caption, load_headless_rules
 from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.data import scan
 from bakehouse.data.captions import split_tags
@@ -168,3 +169,34 @@ def test_an_image_whose_subject_is_unclear_is_named_and_left(person, monkeypatch
     told = []
     assert collect_proposals(Crop(), scan(person), told.append) == []
     assert [e.message for e in told if isinstance(e, Noted)] == [f"not cropped, {reason}: a.png"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("zwx person, bluedress, short red hair, blue eyes, smile, full body, white gloves",
+         "person, bluedress, white gloves, head out of frame"),
+        ("zwx, red_dress, very_long_hair, pink_hair, hair_ribbon, looking_at_viewer, standing",
+         "red_dress, very_long_hair, pink_hair, standing, head_out_of_frame"),
+        ("she has red hair and a blue dress", "she has red hair and a blue dress, head out of frame"),
+    ],
+)  # fmt: skip
+def test_the_caption_of_an_outfit_names_no_head(caption, expected):
+    made = headless_caption(caption, load_headless_rules(), RULES, characters=["zwx"])
+    assert made == expected
+    assert headless_caption(made, load_headless_rules(), RULES, characters=["zwx"]) == made
+
+
+@pytest.mark.usefixtures("one_face")
+def test_headless_crops_show_the_outfit_alone(person):
+    (person / "a.txt").write_text("zwx person, bluedress, smile, pleated skirt")
+    settings = Crop(framings=(), headless=True, character=("zwx",))
+    assert apply_operation(person, settings) is not None
+    sizes = {(r.width, r.height) for r in scan(person) if r.path.name == "a-headless.png"}
+    assert sizes == {(1000, 1400 - 424)}  # the face ends at 400, and is 200 high
+    assert (person / "a-headless.txt").read_text() == "person, bluedress, pleated skirt, head out of frame\n"
+    with Image.open(person / "masks" / "a-headless.png") as mask:
+        assert {mask.size} == sizes
+    assert apply_operation(person, settings) is None, "neither the image nor its crop is cropped again"
+    undo(person)
+    assert not (person / "a-headless.png").exists()

@@ -24,17 +24,30 @@ Outfits = Annotated[
         "--outfit", metavar="TRIGGER", help="Trigger of an outfit, removed from the captions of portraits. Repeatable."
     ),
 ]
+Headless = Annotated[
+    bool,
+    typer.Option("--headless", help="Crop below the chin, to show an outfit without its wearer."),
+]
+Characters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--character", metavar="TRIGGER", help="Trigger of a character, removed from headless captions. Repeatable."
+    ),
+]
 
 
 @expand_option_groups
 def crop(
     folder: Folder, *, framing: Framings = None, faces: Faces = "auto", resolution: Resolution = 512,
-    upscale: Most = 1.3, outfit: Outfits = None, options: RunOptions,
+    upscale: Most = 1.3, outfit: Outfits = None, headless: Headless = False, character: Characters = None,
+    options: RunOptions,
 ) -> None:  # fmt: skip
     """Add closer crops around the face, with adapted captions."""
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.crops import Crop
 
-    given = {"framings": framing, "outfit": outfit}
-    values = {"faces": faces, "resolution": resolution, "upscale": upscale, **{k: v for k, v in given.items() if v}}
+    given = {"framings": framing, "outfit": outfit, "character": character}
+    values: dict[str, object] = {"faces": faces, "resolution": resolution, "upscale": upscale, "headless": headless}
+    values |= {"framings": ()} if headless else {}
+    values |= {k: v for k, v in given.items() if v}
     run_operation(folder, Crop.parse(values, source="dataset crop"), options)

@@ -1,8 +1,8 @@
-"""`dataset crop`: add a cowboy shot, an upper-body crop and a portrait of each large image of a person."""
+"""`dataset crop`: add closer framings of each large image of a person, or the outfit without the head."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -16,6 +16,7 @@ from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.crops.crop_captions import crop_caption
 from bakehouse.curation.crops.framing import Box, Framing, crop_box, load_framing_rules
+from bakehouse.curation.crops.headless import headless_box, headless_caption, load_headless_rules
 from bakehouse.curation.open_records import mask_name, open_on_white, open_or_skip, open_record
 from bakehouse.curation.output_images import encode_png
 from bakehouse.curation.skip_animated import still_images
@@ -45,6 +46,10 @@ class Crop(Spec):
     """Skip crops that their bucket would enlarge by more than this factor."""
     outfit: tuple[str, ...] = ()
     """Triggers of outfits, removed from the captions of portraits, which show too little of an outfit."""
+    headless: bool = False
+    """Also add what lies below the chin, as images of an outfit without who wears it."""
+    character: tuple[str, ...] = ()
+    """Triggers of characters, removed from the captions of headless crops."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """Propose new crops; existing images stay unchanged.
@@ -68,6 +73,11 @@ class Crop(Spec):
                     skipped.setdefault(reason, []).append(name)
                 else:
                     yield from self._crop_proposals(record, images, faces[0], names)
+                if self.headless and not why_ambiguous(faces):
+                    if (box := headless_box(faces[0], (record.width, record.height), load_headless_rules())) is None:
+                        skipped.setdefault("too little below the chin", []).append(name)
+                    else:
+                        yield from self._headless_proposals(record, images, box, names)
             yield Progress(what="detecting faces", done=done, total=len(still))
         for reason, left in skipped.items():
             yield Noted(message=f"not cropped, {reason}: {listed(left)}")
@@ -82,8 +92,22 @@ class Crop(Spec):
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"
             why = f"{framing.tag}: {size}, face height {face.height:.0f}, scaled x{placement.scale:.2f} by its bucket"
-            make = partial(self._make, record, images, framing, box, to)
-            yield Proposal(to, why, make)
+            rules = load_framing_rules()
+            captions = [crop_caption(line, framing, rules, outfit=self.outfit) for line in record.captions]
+            yield Proposal(to, why, partial(_make, record, images, box, captions, to))
+
+    def _headless_proposals(
+        self, record: ImageRecord, images: ImageSet, box: Box, names: set[PurePosixPath]
+    ) -> Iterator[Proposal]:
+        name, rules = images.name(record.path), load_headless_rules()
+        to = name.with_name(fit_file_name(_crop_stem(name, names), f"-{rules.name}.png"))
+        if to not in names:
+            why = f"{rules.tag}: {box[2] - box[0]} x {box[3] - box[1]} pixels below the chin"
+            captions = [
+                headless_caption(line, rules, load_framing_rules(), characters=self.character)
+                for line in record.captions
+            ]
+            yield Proposal(to, why, partial(_make, record, images, box, captions, to))
 
     def crops(self, record: ImageRecord, face: Face) -> Iterator[tuple[Framing, Box, Placement]]:
         """Yield the crops of an image around a face that are large enough, with their bucket placements."""
@@ -110,17 +134,16 @@ class Crop(Spec):
             f"{self.upscale:g} times (run bakehouse dataset upscale first, or raise --upscale)"
         )
 
-    def _make(self, record: ImageRecord, images: ImageSet, framing: Framing, box: Box, to: PurePosixPath) -> list[Edit]:
-        """Return the writes of a crop with its caption and mask."""
-        edits: list[Edit] = [Write(to, encode_png(open_record(record).crop(box)))]
-        if record.captions:
-            rules = load_framing_rules()
-            lines = [crop_caption(line, framing, rules, outfit=self.outfit) for line in record.captions]
-            edits.append(Write(to.with_suffix(".txt"), ("\n".join(lines) + "\n").encode("utf-8")))
-        if record.mask is not None:
-            whole = open_image(record.mask, background=(0, 0, 0)).convert("L").resize((record.width, record.height))
-            edits.append(Write(mask_name(record, images, to), encode_png(whole.crop(box))))
-        return edits
+
+def _make(record: ImageRecord, images: ImageSet, box: Box, captions: Sequence[str], to: PurePosixPath) -> list[Edit]:
+    """Return the writes of a crop with its caption and mask."""
+    edits: list[Edit] = [Write(to, encode_png(open_record(record).crop(box)))]
+    if captions:
+        edits.append(Write(to.with_suffix(".txt"), ("\n".join(captions) + "\n").encode("utf-8")))
+    if record.mask is not None:
+        whole = open_image(record.mask, background=(0, 0, 0)).convert("L").resize((record.width, record.height))
+        edits.append(Write(mask_name(record, images, to), encode_png(whole.crop(box))))
+    return edits
 
 
 def why_ambiguous(faces: list[Face]) -> str:
@@ -139,6 +162,8 @@ def _crop_stem(name: PurePosixPath, names: set[PurePosixPath]) -> str:
 
 def _is_crop(name: PurePosixPath, names: set[PurePosixPath]) -> bool:
     """Return whether an image is an earlier crop of another image in the same folder."""
-    endings = [f"-{framing.name}" for framing in load_framing_rules().framing]
+    endings = [
+        f"-{f}" for f in (*(framing.name for framing in load_framing_rules().framing), load_headless_rules().name)
+    ]
     base = next((name.stem.removesuffix(ending) for ending in endings if name.stem.endswith(ending)), None)
     return base is not None and any(n.parent == name.parent and base == _crop_stem(n, names) for n in names)

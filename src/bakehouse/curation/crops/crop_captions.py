@@ -23,7 +23,7 @@ def crop_caption(caption: str, framing: Framing, rules: FramingRules, *, outfit:
         outfit: triggers of outfits, removed from framings that do not show enough of an outfit.
     """
     before = split_tags(caption)
-    written = _spelled_like(framing.tag, before)
+    written = spelled_like(framing.tag, before)
     dropped = () if framing.outfit else {normalize_tag(word) for word in outfit}
     kept: list[str] = []
     for tag in before:
@@ -39,10 +39,11 @@ def is_out_of_frame(tag: str, framing: Framing, rules: FramingRules) -> bool:
     words = normalize_tag(tag).split()
     if not words or len(words) > MAX_TAG_WORDS:
         return False
-    return any(_matches(words, rules.gone[zone]) for zone in framing.gone)
+    return any(matches_pattern(words, rules.gone[zone]) for zone in framing.gone)
 
 
-def _matches(words: list[str], zone: TagPatterns) -> bool:
+def matches_pattern(words: list[str], zone: TagPatterns) -> bool:
+    """Return whether the words of a tag, normalised, are one of a list of tags."""
     tails = {" ".join(words[i:]) for i in range(len(words))}
     starts = {" ".join(words[: i + 1]) for i in range(len(words))}
     return " ".join(words) in zone.tags or not tails.isdisjoint(zone.heads) or not starts.isdisjoint(zone.begins)
@@ -53,7 +54,7 @@ def normalize_tag(tag: str) -> str:
     return " ".join(tag.lower().replace("_", " ").replace("\\", "").split())
 
 
-def _spelled_like(tag: str, tags: Collection[str]) -> str:
+def spelled_like(tag: str, tags: Collection[str]) -> str:
     """Return a tag with underscores if most tags of the caption have them, else with spaces."""
     joined = sum("_" in other.strip("_") for other in tags)
     spaced = sum(" " in other for other in tags)

@@ -58,7 +58,8 @@ class FramingRules(Spec):
 def load_framing_rules() -> FramingRules:
     """Return the rules of the package's framing.toml."""
     text = resources.files("bakehouse.curation.crops").joinpath("framing.toml").read_text("utf-8")
-    return FramingRules.parse(parse_toml(text), source="framing.toml")
+    rules = parse_toml(text)
+    return FramingRules.parse({k: v for k, v in rules.items() if k != "headless"}, source="framing.toml")
 
 
 def crop_box(face: Face, size: tuple[int, int], framing: Framing, rules: FramingRules) -> Box | None:

@@ -21,6 +21,8 @@ class Preset(Spec):
     """What trains by default; none: only the vectors of an embedding."""
     per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Subject images shown an epoch."""
+    per_group: Annotated[int, Field(ge=1)] | None = None
+    """Least images shown an epoch of a group, such as an outfit; `per_epoch` is then shared by a character's groups."""
     per_image: Annotated[int, Field(ge=1)] | None = None
     """Shows of each image over the whole run, instead of per_epoch."""
     repeats: Annotated[int, Field(ge=1)] | None = None
@@ -49,6 +51,10 @@ class Preset(Spec):
     min_images: int = 1
     """Below this there is a warning."""
     good_images: int = 1
+    complex_images: int = 1
+    """Below this there is a warning for an outfit of many parts."""
+    character_images: int | None = None
+    """Below this there is a warning for a character, over all groups of it alone, and for a group of several."""
     prior: Literal["none", "class", "captions"] = "none"
     prior_images: int = 200
     prior_per_image: float = 1.0

@@ -1,0 +1,55 @@
+"""What an evaluation yields: a checkpoint was scored, words were asked for, it is complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bakehouse.core.events import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Event):
+    """A checkpoint was scored at a strength (`weight`); shares of 1, drift in points, None if unknown."""
+
+    epoch: int
+    unit: str = "epoch"
+    """What `epoch` counts: `step` if the run saved by steps only."""
+    weight: float
+    images: int
+    subject: float | None
+    prompt_kept: float | None
+    drift: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Event):
+    """Words of the run were asked for on their own: `own` is the share of images that show what they stand for."""
+
+    words: str
+    images: int
+    own: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """The evaluation is complete; `weights` and `weight` are the checkpoint and strength that were picked."""
+
+    report: str
+    """Path of report.html."""
+    weights: str
+    """Empty if no checkpoint was picked."""
+    weight: float
+    why: str
+    """Why this checkpoint was picked, or none."""
+    verdict: str
+    reason: str
+    """Why this verdict."""
+    advice: str
+    """`mend` in JSON."""
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {("mend" if key == "advice" else key): value for key, value in super().to_json().items()}

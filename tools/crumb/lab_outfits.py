@@ -1,0 +1,137 @@
+"""`make lab-outfits`: a character in two outfits and other clothes; does each word give its own?
+
+The character is drawn for it, and crumb has never seen it. It is planned, trained and evaluated by the command line
+with the plan's own numbers. Two measures are independent of each other: the evaluation compares images with the photos
+of each group, the tagger names clothes and colour. Run again to go on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bakehouse.core.files import write_json, write_text
+from bakehouse.core.run_folder import Run
+from bakehouse.data.open_image import open_image
+from bakehouse.evaluation import Report
+from bakehouse.evaluation.metrics import Interval, proportion
+from bakehouse.evaluation.word_groups import AskedGroup
+from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
+from tools.triggers.arms import CLASS, MAROON_HOODIE, TEAL_OVERALLS, VARIED, WORD, Arm, Clothes, Group, write_images
+
+PER_GROUP = 12
+"""Images of each outfit and of other clothes."""
+OUTFITS = {"work": TEAL_OVERALLS, "home": MAROON_HOODIE}
+"""Folders of the outfits, which give their words."""
+OTHER = tuple(c for c in VARIED if c.cut not in {o.cut for o in OUTFITS.values()})
+MISC = "misc"
+OWN_WORD, NEITHER = 0.80, 0.70
+"""Least shares: of an outfit with its word, and of images without an outfit's word that show neither."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the images of a word show."""
+
+    prompt: str
+    wanted: str
+    least: float
+    images: int
+    likeness: Interval
+    """Share that is as wanted, by the evaluation."""
+    tagger: Interval
+    """The same by clothes and colour."""
+    told_apart: float
+    """Share of the group's photos that the evaluation assigns to their own group."""
+
+    @property
+    def verdict(self) -> str:
+        """`yes` or `no` where both measures agree, by their values."""
+        kept = {figure.value >= self.least for figure in (self.likeness, self.tagger)}
+        return "measures differ" if len(kept) > 1 else "yes" if kept.pop() else "no"
+
+
+def make_photos(folder: Path, work: Path) -> None:
+    """Draw the images; existing ones stay."""
+    groups = [Group(name, PER_GROUP, (clothes,)) for name, clothes in OUTFITS.items()]
+    write_images(Arm("lab outfits", (*groups, Group(MISC, PER_GROUP, OTHER)), ()), folder, work)
+
+
+def commands(folder: Path, recipe: Path, run: Path, train: Sequence[str], evaluate: Sequence[str]) -> list[list[str]]:
+    """Return the command lines, in order; each may be run again."""
+
+    def settings(pairs: Sequence[str]) -> list[str]:
+        return [word for pair in pairs for word in ("--set", pair)]
+
+    plan = ["plan", str(folder), "--kind", "outfits", "--subject", f"{WORD} {CLASS}", *settings(train)]
+    return [
+        [*plan, "-o", str(recipe)],
+        ["train", str(recipe), "--run", str(run)],
+        ["evaluate", str(run), *settings(evaluate)],
+    ]
+
+
+def rows(report: Report, tagger: CrumbTagger) -> list[Row]:
+    """Return what the images of each word show."""
+    assert report.words is not None
+    made = []
+    for group in report.words.groups:
+        images = [open_image(report.folder / path).convert("RGB") for path in group.pictures]
+        found = tagger(images)
+        shown = [{g: v for g, (v, _) in found.best(i).items()} for i in range(len(images))]
+        of = {name: [wears(seen, clothes, tagger) for seen in shown] for name, clothes in OUTFITS.items()}
+        made.append(_row(group, of))
+    return made
+
+
+def _row(group: AskedGroup, of: dict[str, list[bool]]) -> Row:
+    own = of.get(group.word)
+    neither = [not any(each) for each in zip(*of.values(), strict=True)]
+    wanted, least = (group.word, OWN_WORD) if own is not None else ("neither outfit", NEITHER)
+    hits = own if own is not None else neither
+    return Row(group.prompt, wanted, least, group.images, group.own, proportion(hits), group.in_photos)
+
+
+def wears(shown: dict[str, str], clothes: Clothes, tagger: CrumbTagger) -> bool:
+    """Return whether the tagger's values of an image are those of clothes."""
+    atoms = tagger.vocabulary.atoms(clothes.tag)
+    return all(tagger.vocabulary.accepts(group, value, shown[group]) for group, value in atoms.items())
+
+
+def table(found: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = [
+        "| prompt | should show | at least | images | by likeness | by the tagger | photos told apart | reached |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in found:
+        shares = [f"{i.value:.0%} ({i.low:.0%}-{i.high:.0%})" for i in (r.likeness, r.tagger)]
+        cells = [f"`{r.prompt}`", r.wanted, f"{r.least:.0%}", str(r.images), *shares, f"{r.told_apart:.0%}", r.verdict]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.crumb.lab_outfits", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/lab-outfits"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="train", help="of the recipe")
+    parser.add_argument("--evaluate", nargs="+", default=[], metavar="KEY=VALUE", help="of the evaluation")
+    a = parser.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
+    make_photos(a.out / "photos", a.out / "work")
+    run = a.out / "run"
+    for words in commands(a.out / "photos", a.out / "recipe.toml", run, a.train, a.evaluate):
+        subprocess.run([sys.executable, "-m", "bakehouse", *words, "--quiet"], check=True)
+    found = rows(Report.load(Run(run)), CrumbTagger.load())
+    write_text(a.out / "table.md", table(found))
+    figures = [{"likeness": r.likeness.to_json(), "tagger": r.tagger.to_json(), "reached": r.verdict} for r in found]
+    write_json(a.out / "table.json", [{**vars(r), **figure} for r, figure in zip(found, figures, strict=True)])
+    print(table(found), end="")
+
+
+if __name__ == "__main__":
+    main()
