@@ -22,6 +22,7 @@ from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
+from bakehouse.data.provenance import read_provenance
 from bakehouse.vision.faces import Face, FaceDetectorKind, load_face_detector
 
 MAX_AREA = 0.85
@@ -112,7 +113,8 @@ class Crop(Spec):
 
     def _make(self, record: ImageRecord, images: ImageSet, framing: Framing, box: Box, to: PurePosixPath) -> list[Edit]:
         """Return the writes of a crop with its caption and mask."""
-        edits: list[Edit] = [Write(to, encode_png(open_record(record).crop(box)))]
+        content = encode_png(open_record(record).crop(box), read_provenance(record.path))
+        edits: list[Edit] = [Write(to, content)]
         if record.captions:
             rules = load_framing_rules()
             lines = [crop_caption(line, framing, rules, outfit=self.outfit) for line in record.captions]
