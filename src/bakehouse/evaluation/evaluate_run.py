@@ -35,6 +35,7 @@ from bakehouse.evaluation.evaluation_inputs import (
     impostor_photos,
     named_attributes,
     pipeline,
+    training_images,
 )
 from bakehouse.evaluation.image_cache import (
     AdapterVariant,
@@ -213,10 +214,9 @@ class EvaluationRun:
         if not 0 <= concept < len(recipe.concepts):
             raise UsageError(f"concept = {concept}: the recipe has {len(recipe.concepts)}, counted from 0")
         subject = recipe.concepts[concept]
-        training = evenly_spaced(scan(subject.folder).records, MAX_REFERENCES)
+        training, notes = training_images(subject.folder, MAX_REFERENCES)
         family = family_of(recipe.model.base)
         holdout = spec.holdout or holdout_folder(subject.folder)
-        notes = []
         if holdout is None:
             notes.append("no held-out images: the subject is compared with the images it was trained on")
         if len(recipe.concepts) > 1:
