@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,8 +34,11 @@ class ExtendOptions:
     tries: Annotated[int, typer.Option(metavar="N", help="Maximum images drawn per prompt, until one passes.")] = 4
     seed: Annotated[int, typer.Option(help="Decides the prompts and the images.")] = 0
     aspect: Annotated[
-        list[Literal["framing", "view", "place", "outfit"]] | None,
-        typer.Option(help="What the images vary in. Repeatable. Default: all that apply to the subject."),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Vary framing, view, place or outfit. Repeatable. Default: all that apply to the subject.",
+        ),
     ] = None
     least_fidelity: Annotated[
         float | None,
