@@ -53,6 +53,9 @@ def cheaper(line: str) -> list[str]:
         words += [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
     if words[1] in ("generate", "grid") and "--again" not in words:
         words += ["--steps", "1"]
+    if words[1:3] == ["dataset", "extend"] and "-n" in words:
+        words[words.index("-n") + 1] = "2"
+        words += ["--tries", "1"]
     if words[1:3] == ["triggers", "probe"]:
         words += ["--noises", "1", "--rare", "5", "--known", "4"]
     return words

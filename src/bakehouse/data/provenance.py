@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from PIL import Image, PngImagePlugin
+from PIL import PngImagePlugin
 
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.image_records import ImageRecord
+from bakehouse.data.open_image import ImageError, opened
 
 CHUNK = "bakehouse"
 """The PNG text chunk."""
@@ -44,9 +45,9 @@ class Provenance:
 def read_provenance(path: Path) -> Provenance | None:
     """Return where an image comes from; None for an original, or if the file cannot be read. No pixels are decoded."""
     try:
-        with Image.open(path) as file:
+        with opened(path) as file:
             text = file.info.get(CHUNK)
-    except (OSError, ValueError, SyntaxError):
+    except ImageError:
         return None
     try:
         value = parse_json(text) if isinstance(text, str) else None

@@ -22,7 +22,9 @@ ASPECTS: tuple[AspectName, ...] = get_args(AspectName)
 
 MAX_ALWAYS = 0.8
 """An outfit that more than this share of the captions name is the subject's own, and is not varied."""
-WITH_FACES = ("person", "robot", "man", "woman", "girl", "boy", "character")
+PEOPLE = frozenset(
+    "person robot man woman girl boy 1girl 1boy child kid baby lady guy human character actor singer".split()
+)
 """Class words of subjects that are framed as people are."""
 
 
@@ -85,7 +87,8 @@ def aspects_of(
         bundled: whether the base is crumb, which knows fewer words.
     """
     captions = [line for record in images for line in record.captions[:1]]
-    is_person = kind == "character" or concept.class_name.split()[-1:] in [[word] for word in WITH_FACES]
+    words = concept.class_name.lower().split()
+    is_person = words[-1] in PEOPLE if words else kind == "character"
     found = [a.counted(captions) for a in (_of_crumb(is_person) if bundled else _of_any(is_person))]
     return tuple(a for a in found if (a.name in wanted if wanted else a.name != "outfit" or _outfits_vary(captions)))
 
