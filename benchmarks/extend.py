@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from bakehouse.cli.render.events import render_events
-from bakehouse.core.events import result_of
+from bakehouse.core.events import Finished, result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.curation.apply_and_undo import last_applied
 from bakehouse.curation.operation import apply_operation
@@ -65,13 +65,14 @@ def copy_some(source: Path, to: Path, count: int) -> None:
 
 def trained(folder: Path, run: Path, subject: str, holdout: Path, seed: int, images: int) -> Run:
     """Train a folder by a plan of its own and evaluate the last checkpoint; finished parts are not repeated."""
-    settings = {"seed": seed, "evaluate.weights": [1.0], "evaluate.checkpoints": 1, "evaluate.images": images}
-    settings |= {"evaluate.holdout": str(holdout.resolve()), "sample.prompts": []}
-    recipe = make_plan(recipe_for_folder(folder, subject, settings=settings)).recipe
-    render_events(train(recipe, run), quiet=True)
-    if not (run / "report" / "scores.json").is_file():
-        render_events(evaluate(Run.open(run)), quiet=True)
-    return Run.open(run)
+    if not (run.is_dir() and any(isinstance(event, Finished) for event in Run(run).history())):
+        recipe = make_plan(recipe_for_folder(folder, subject, settings={"seed": seed, "sample.prompts": []})).recipe
+        render_events(train(recipe, run), quiet=True)
+    opened = Run.open(run)
+    changes = {"weights": [1.0], "checkpoints": 1, "images": images, "holdout": str(holdout.resolve())}
+    if not opened.report.is_dir() or Report.load(opened).spec.images != images:
+        render_events(evaluate(opened, changes=changes), quiet=True)
+    return opened
 
 
 def extended(few: Path, to: Path, run: Run, seed: int, count: int, tries: int) -> int:

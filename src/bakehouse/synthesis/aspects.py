@@ -22,9 +22,10 @@ ASPECTS: tuple[AspectName, ...] = get_args(AspectName)
 
 MAX_ALWAYS = 0.8
 """An outfit that more than this share of the captions name is the subject's own, and is not varied."""
-PEOPLE = frozenset(
-    "person robot man woman girl boy 1girl 1boy child kid baby lady guy human character actor singer".split()
-)
+PEOPLE = frozenset({
+    "person", "robot", "man", "woman", "girl", "boy", "1girl", "1boy", "child", "kid", "baby", "lady", "guy", "human",
+    "character", "actor", "singer",
+})  # fmt: skip
 """Class words of subjects that are framed as people are."""
 
 

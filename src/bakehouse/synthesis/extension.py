@@ -9,6 +9,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bakehouse.audit.audit_options import AuditSpec, Limits
+from bakehouse.audit.report import Finding
+from bakehouse.audit.run_audit import audit
 from bakehouse.core.errors import UsageError
 from bakehouse.core.run_folder import Run
 from bakehouse.core.settings import Spec
@@ -24,11 +27,15 @@ MOST_BY_DEFAULT = 24
 """Images that are asked for by default, at most."""
 
 
+OF_VARIETY = ("E01", "B11", "B12")
+"""Checks of the audit that say what images a dataset lacks: too few, one framing, one background."""
+
+
 class ExtendSpec(Spec):
     """Settings of `dataset extend`: what is drawn, and what is laid before the user."""
 
     count: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Images wanted. None: as many as the dataset has, 24 at most."""
+    """Images wanted. None: as many as the dataset has, 24 at most, but as many as the audit asks for."""
     tries: Annotated[int, Field(ge=1, le=50)] = 4
     """Images drawn of one prompt, at most, until one passes."""
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
@@ -58,6 +65,8 @@ class Extension:
     report: Report
     images: ImageSet
     spec: ExtendSpec
+    findings: tuple[Finding, ...]
+    """What the audit says of the dataset's variety."""
     aspects: tuple[Aspect, ...]
     wanted: tuple[Wanted, ...]
 
@@ -91,10 +100,13 @@ class Extension:
         concept = report.concept
         family = family_of(recipe.model.base)
         found = aspects_of(concept, recipe.kind, images, spec.aspects, bundled=family.bundled)
-        count = min(len(images), MOST_BY_DEFAULT) if spec.count is None else spec.count
+        usual = max(min(len(images), MOST_BY_DEFAULT), Limits().images - len(images))
+        count = usual if spec.count is None else spec.count
         planned = plan_values(found, count, spec.seed)
         wanted = [_wanted(concept, [tag for _, tag in values if tag]) for values in planned]
-        return cls(run, recipe, report, images, spec, found, tuple(wanted))
+        said = audit(folder, AuditSpec(text=False)).findings
+        findings = tuple(f for f in said if f.id in OF_VARIETY and f.level != "info")
+        return cls(run, recipe, report, images, spec, findings, found, tuple(wanted))
 
     @property
     def concept_number(self) -> int:

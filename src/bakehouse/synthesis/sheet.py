@@ -43,6 +43,7 @@ def write_sheet(candidates: Candidates, extension: Extension) -> Path:
         run=extension.run.folder.name,
         weights=f"{candidates.weights} at strength {candidates.strength:g}",
         aspects=extension.aspects,
+        findings=extension.findings,
         passed=[_shown(c, candidates, photos, SIDE) for c in candidates.passed],
         dropped=[_shown(c, candidates, photos, SMALL_SIDE) for c in candidates.items if not c.passed],
         accept=ACCEPT,

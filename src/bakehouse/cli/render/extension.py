@@ -18,7 +18,8 @@ def print_extension(extension: Extension, *, json: bool = False) -> None:
     prompts = [wanted.prompt for wanted in extension.wanted]
     if json:
         shown = {aspect.name: dict(aspect.shown) for aspect in extension.aspects}
-        print_json({"dataset": extension.images.root, "shown": shown, "prompts": prompts})
+        findings = [finding.to_json() for finding in extension.findings]
+        print_json({"dataset": extension.images.root, "shown": shown, "findings": findings, "prompts": prompts})
         return
     _print_aspects(extension)
     for prompt, count in Counter(prompts).items():
@@ -54,3 +55,5 @@ def print_candidates(
 def _print_aspects(extension: Extension) -> None:
     for aspect in extension.aspects:
         echo(f"{aspect.name}: {', '.join(f'{label} {count}' for label, count in aspect.shown.items())}")
+    for finding in extension.findings:
+        echo(f"audit {finding.id}: {finding.why}")
