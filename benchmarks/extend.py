@@ -25,7 +25,7 @@ from bakehouse.curation.apply_and_undo import last_applied
 from bakehouse.curation.operation import apply_operation
 from bakehouse.data import scan
 from bakehouse.data.open_image import open_image
-from bakehouse.evaluation import Report, evaluate
+from bakehouse.evaluation import Report, evaluate, evaluate_run
 from bakehouse.evaluation.checkpoint_scores import ScoredCheckpoint
 from bakehouse.evaluation.evaluation_inputs import evenly_spaced
 from bakehouse.evaluation.metrics import Interval
@@ -70,7 +70,7 @@ def trained(folder: Path, run: Path, subject: str, holdout: Path, seed: int, ima
         render_events(train(recipe, run), quiet=True)
     opened = Run.open(run)
     changes = {"weights": [1.0], "checkpoints": 1, "images": images, "holdout": str(holdout.resolve())}
-    if not opened.report.is_dir() or Report.load(opened).spec.images != images:
+    if not (opened.report / "scores.json").is_file() or Report.load(opened).spec.images != images:
         render_events(evaluate(opened, changes=changes), quiet=True)
     return opened
 
@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="page with the marks between which the table is written")
     parser.add_argument("--picture", type=Path, help="PNG of the images")
     args = parser.parse_args()
+    evaluate_run.MOST_TIMES = 1  # the same number of images for all
     few, arms = args.out / "few", []
     copy_some(args.folder, few, args.images)
     for seed in range(args.seeds):

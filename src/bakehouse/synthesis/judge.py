@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
@@ -19,6 +20,8 @@ from bakehouse.evaluation.image_checks import ImageChecks
 from bakehouse.evaluation.metrics import Floats, near_copy_rows, root_mean_square
 from bakehouse.evaluation.scored_images import ScoredImages
 from bakehouse.synthesis.candidates import Candidate
+
+Flags = NDArray[np.bool_]
 
 FOLLOWS = 0.6
 """Least share of the base's own mean prompt score that a drawn image must reach."""
@@ -56,7 +59,7 @@ class Judge:
         Args:
             candidates: drawn images.
             paths: their files.
-            kept: files of images that passed before; of two that are the same, the later one is dropped.
+            kept: files of images that passed before; one that is the same as another that passed is dropped.
         """
         if not candidates:
             return []
@@ -69,10 +72,11 @@ class Judge:
         follows = scorer.prompt_scores([center_square(open_image(path)) for path in paths], bare)
         broken = self._broken(paths, bare)
         copies, nearest = self._copies(images)
-        twins = self._twins(images, kept)
+        passed: Floats = cache.score_photos(scorer, kept).small if kept else images.small[:0]
         judged = []
         for i, candidate in enumerate(candidates):
-            score, prompt = float(fidelity[i]), float(follows[i])
+            score, prompt, small = float(fidelity[i]), float(follows[i]), images.small[i : i + 1]
+            is_twin = len(passed) > 0 and bool(root_mean_square(small, passed).min() < SAME_IMAGE)
             reasons = (
                 (math.isnan(score), "its subject cannot be scored"),
                 (score < self.shown_from, f"it does not show the subject: {score:.2f}, needed {self.shown_from:.2f}"),
@@ -82,25 +86,28 @@ class Judge:
                 ),
                 (bool(broken[i]), "it is broken"),
                 (bool(copies[i]), f"it copies {nearest[i]}"),
-                (bool(twins[i]), "it is the same as an earlier one"),
+                (is_twin, "it is the same as an earlier one"),
             )
             reason = next((text for applies, text in reasons if applies), "")
-            found = {"fidelity": _rounded(score), "prompt_score": _rounded(prompt), "nearest": nearest[i]}
-            judged.append(replace(candidate, reason=reason, **found))  # type: ignore[arg-type]
+            passed = passed if reason else np.concatenate([passed, small])
+            scores = (_rounded(score), _rounded(prompt))
+            judged.append(
+                replace(candidate, fidelity=scores[0], prompt_score=scores[1], nearest=nearest[i], reason=reason)
+            )
         return judged
 
-    def _broken(self, paths: Sequence[Path], prompts: Sequence[str]) -> np.ndarray:
+    def _broken(self, paths: Sequence[Path], prompts: Sequence[str]) -> Flags:
         """Return which images are broken [N]: by the base's error on them, and as the scorer sees faces."""
         health, none = self.baseline.health, np.zeros(len(paths), dtype=bool)
         if health is None:
             return none
         errors = self.evaluation.cache.denoising_errors(paths, prompts)
-        broken = health.broken(errors) if errors is not None and math.isfinite(health.threshold) else none
+        broken: Flags = health.broken(errors) if errors is not None and math.isfinite(health.threshold) else none
         images = [center_square(open_image(path)) for path in paths]
         seen = self.evaluation.scorer.broken(images) if health.asks_scorer else None
         return broken | seen if seen is not None else broken
 
-    def _copies(self, images: ScoredImages) -> tuple[np.ndarray, list[str]]:
+    def _copies(self, images: ScoredImages) -> tuple[Flags, list[str]]:
         """Return which images copy one of the dataset [N], and the name of each one's nearest."""
         if not self.photos:
             return np.zeros(len(images), dtype=bool), [""] * len(images)
@@ -109,15 +116,6 @@ class Judge:
         same = root_mean_square(images.small, photos.small).min(axis=1) < SAME_IMAGE
         closest = (images.embeddings @ photos.embeddings.T).argmax(axis=1)
         return near | same, [self.photos[int(k)].path.name for k in closest]
-
-    def _twins(self, images: ScoredImages, kept: Sequence[Path]) -> np.ndarray:
-        """Return which images are the same as an earlier one [N]."""
-        before = self.evaluation.cache.score_photos(self.evaluation.scorer, kept).small if kept else images.small[:0]
-        twins = np.zeros(len(images), dtype=bool)
-        for i in range(len(images)):
-            others: Floats = np.concatenate([before, images.small[:i]])
-            twins[i] = len(others) > 0 and root_mean_square(images.small[i : i + 1], others).min() < SAME_IMAGE
-        return twins
 
 
 def _rounded(value: float) -> float | None:

@@ -48,8 +48,8 @@ def print_candidates(
     echo(f"look at them: {candidates.folder / SHEET}")
     if passed:
         command = ("bakehouse", "dataset", "extend", extension.run.folder, extension.images.root)
-        echo(f"change yes to no in {candidates.folder / ACCEPT}, then: ")
-        echo(shell_command(*command, "--accept", candidates.folder / ACCEPT))
+        echo(f"change yes to no in {candidates.folder / ACCEPT} where an image is not good enough")
+        echo(f"then add them with: {shell_command(*command, '--accept', candidates.folder / ACCEPT)}")
 
 
 def _print_aspects(extension: Extension) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from bakehouse.core.errors import UsageError
@@ -26,6 +27,7 @@ from bakehouse.data.open_image import ImageError, open_image
 from bakehouse.data.provenance import read_provenance
 from bakehouse.data.tag_groups import plain
 
+Floats = npt.NDArray[np.float32]
 Side = Literal["left", "top", "right", "bottom"]
 
 MIN_PIECE = 0.25
@@ -156,13 +158,14 @@ def main_pieces(alpha: Image.Image) -> Image.Image:
     return Image.fromarray(values)
 
 
-def _blurred(values: np.ndarray, radius: int) -> np.ndarray:
+def _blurred(values: Floats, radius: int) -> Floats:
     """Return values [h, w, c] averaged over squares of side 2 radius + 1, by cumulative sums."""
     side = 2 * radius + 1
     padded = np.pad(values, ((radius + 1, radius), (radius + 1, radius), (0, 0)), mode="edge").astype(np.float64)
     total = padded.cumsum(axis=0).cumsum(axis=1)
     sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
-    return (sums / side**2).astype(np.float32)
+    means: Floats = (sums / side**2).astype(np.float32)
+    return means
 
 
 def _is_composed(record: ImageRecord) -> bool:
@@ -207,7 +210,7 @@ def _measured(record: ImageRecord, name: str, alpha: Image.Image) -> CutOut | st
     if box is None or min(box[2] - box[0], box[3] - box[1]) < 8:
         return "with an empty mask"
     inside = np.asarray(alpha) >= SUBJECT
-    edges: dict[Side, np.ndarray] = {
+    edges: dict[Side, npt.NDArray[np.bool_]] = {
         "left": inside[:, 0], "top": inside[0], "right": inside[:, -1], "bottom": inside[-1],
     }  # fmt: skip
     cut = frozenset(side for side, edge in edges.items() if edge.sum() > max(MIN_CUT, CUT_SHARE * edge.size))
