@@ -85,7 +85,10 @@ def collage(
     a: A, b: B, *, out: Out, options: CollageOptions, dry_run: DryRun = False, preview: Preview = None,
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Set cut-outs of two subjects side by side, with captions, for the images of a pair."""
+    """Set cut-outs of two subjects side by side.
+
+    The images and captions are for a pair of characters that are also trained together.
+    """
     from bakehouse.cli.render.dataset import print_proposals, print_step
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.message_collector import MessageCollector

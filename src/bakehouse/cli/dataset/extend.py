@@ -62,9 +62,9 @@ def extend(
     run: RunFolder, folder: Folder, *, drawing: ExtendOptions, accept: Accept = None, device: Device = "auto",
     options: RunOptions,
 ) -> None:  # fmt: skip
-    """Draw images that a dataset lacks with a run of its subject; add those that you accept.
+    """Draw images that a dataset lacks, with its run.
 
-    Without --accept, images are drawn, judged and laid out on a page; the dataset stays as it is.
+    Without --accept, images are drawn, scored and laid out on a page; the dataset is not changed.
     """
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.cli.render.events import progress_renderer

@@ -33,7 +33,10 @@ def upscale(
     folder: Folder, *, model: Model = "auto", before: Before = "", resolution: Resolution = 512, least: Least = 1.05,
     tile: Tile = 256, img2img: Img2img = None, with_: With = "", seed: Seed = 0, options: RunOptions,
 ) -> None:  # fmt: skip
-    """Enlarge images that are smaller than their bucket, and repair them with a trained model if asked."""
+    """Enlarge images that are smaller than their bucket.
+
+    With --img2img they are then repaired by a trained model.
+    """
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.core.errors import UsageError
     from bakehouse.curation.upscale import Upscale

@@ -132,19 +132,20 @@ def clean_edge(image: Image.Image, alpha: Image.Image) -> Image.Image:
     """
     rim = max(1, round(RIM * max(image.size) / 512))
     solid = alpha.filter(ImageFilter.MinFilter(2 * rim + 1)).point(lambda v: 255 if v >= 250 else 0)
-    sure = np.asarray(solid, dtype=np.float32)[..., None] / 255
-    colors = np.asarray(image.convert("RGB"), dtype=np.float32)
-    filled, known = colors * sure, sure
+    sure: Floats = np.asarray(solid, dtype=np.float32)[..., None] / np.float32(255)
+    colors: Floats = np.asarray(image.convert("RGB"), dtype=np.float32)
+    shown: Floats = colors * sure
+    filled, known = shown, sure
     # Colours spread outwards from the subject's inside, to twice the width of the rim.
     for radius in (rim, 2 * rim, 4 * rim):
-        near, weight = _blurred(colors * sure, radius), _blurred(sure, radius)
+        near, weight = _blurred(shown, radius), _blurred(sure, radius)
         use = (known == 0) & (weight > 1e-3)
         filled = np.where(use, near / np.maximum(weight, 1e-3), filled)
         known = np.where(use, 1.0, known)
     rgb = np.where(known > 0, filled, colors)
     drawn_in = np.clip((np.asarray(alpha, dtype=np.float32) - 96) * (255 / 159), 0, 255)
     channels = np.concatenate([np.clip(rgb, 0, 255), drawn_in[..., None]], axis=2)
-    return Image.fromarray(np.round(channels).astype(np.uint8), "RGBA")
+    return Image.fromarray(np.round(channels).astype(np.uint8))
 
 
 def main_pieces(alpha: Image.Image) -> Image.Image:
