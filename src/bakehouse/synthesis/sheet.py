@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ def write_sheet(candidates: Candidates, extension: Extension) -> Path:
         passed=[_shown(c, candidates, photos, SIDE) for c in candidates.passed],
         dropped=[_shown(c, candidates, photos, SMALL_SIDE) for c in candidates.items if not c.passed],
         accept=ACCEPT,
+        command=shlex.join(["bakehouse", "dataset", "extend", *map(str, (extension.run.folder, extension.images.root))])
+        + f" --accept {shlex.quote(str(candidates.folder / ACCEPT))}",
         captions={c.name: candidates.caption_path(c).name for c in candidates.passed},
     )
     return write_html(candidates.folder / SHEET, text)
