@@ -31,6 +31,8 @@ Order = Literal["mixed", "a-left", "b-left"]
 
 ATTEMPTS = 12
 """Pairs that are tried for one collage before it is given up."""
+MOST_COMPARED = 4000
+"""Of more pairs as many are drawn at random for each collage."""
 MAX_ENLARGED = 1.5
 """Enlargement of a cut-out from which it is noted: it looks soft beside the other."""
 SIDES_OF_DEFAULT = 1.5
@@ -221,7 +223,7 @@ def _least_used(
         names = [cut.name for cut in pair]
         return used["+".join(names)], used[f"{names[0]}a"] + used[f"{names[1]}b"]
 
-    shuffled = rng.sample(pairs, len(pairs))
+    shuffled = rng.sample(pairs, min(len(pairs), MOST_COMPARED))
     return sorted(shuffled, key=uses)[:ATTEMPTS]
 
 
