@@ -120,7 +120,7 @@ def test_later_tools_know_that_it_is_composed(sets):
 def test_a_bust_stands_on_the_lower_edge_and_a_cut_shoulder_at_its_side():
     bust = Shape(60, 100, 0.8, cut_top=False, cut_bottom=True, cut_left=False, cut_right=False)
     cut = Shape(60, 128, 1.0, cut_top=True, cut_bottom=True, cut_left=True, cut_right=False)
-    rules = LayoutRules((256, 128), overlap=0.1, vary=0.1, ratio=1)
+    rules = LayoutRules((256, 128), overlap=0.1, vary=0.1)
     for seed in range(20):
         left, right = lay_out(cut, bust, 1, rules, random.Random(seed))
         assert (left.x, left.y, left.height) == (0, 0, 128)

@@ -30,7 +30,7 @@ class Provenance:
 
     origin: Origin
     sources: tuple[str, ...] = ()
-    """Files that it was made of or with: images, weights."""
+    """Files that it was made of or with, each with the name of its folder: images, weights."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """How it was made, as JSON values: seed, prompt, settings."""
 

@@ -145,7 +145,7 @@ class _Drawing:
             "base": self.extension.recipe.model.base,
             "strength": pick.strength,
         }
-        return Provenance("drawn", (str(self.extension.run.folder.resolve() / pick.weights),), details)
+        return Provenance("drawn", (f"{self.extension.run.name}/{pick.weights}",), details)
 
 
 def _lay_out(candidates: Candidates, extension: Extension) -> Generator[Event, None, None]:

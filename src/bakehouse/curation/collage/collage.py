@@ -90,7 +90,7 @@ class Collage(Spec):
             Problems: a background is neither a colour nor an image.
         """
         size = self.size or _usual_size([*a, *b])
-        rules = LayoutRules(size, self.overlap, self.vary, self.ratio)
+        rules = LayoutRules(size, self.overlap, self.vary)
         planned = list(_plan(self, a, b, rules))
         if not planned:
             raise UsageError(
@@ -141,8 +141,9 @@ class Planned:
         image, mask = self.render()
         texts = tuple(next(iter(cut.record.captions), "") for cut in self.pair)
         caption = collage_caption(spec.pair, subjects, (texts[0], texts[1]), self.background.tags)
-        sources = [str(cut.record.path) for cut in self.pair]
-        sources += [str(self.background.path)] if self.background.path is not None else []
+        paths = [cut.record.path for cut in self.pair]
+        paths += [self.background.path] if self.background.path is not None else []
+        sources = [f"{path.parent.name}/{path.name}" for path in paths]  # no folders of the user's machine
         made = Provenance("composed", tuple(sources), {"by": "dataset collage", "seed": spec.seed})
         edits: list[Edit] = [
             Write(name, encode_png(image, made)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import OnEvent, Progress, ignore, result_of
+from bakehouse.core.events import Noted, OnEvent, Progress, ignore, result_of
 from bakehouse.core.files import writing_to
 from bakehouse.curation.apply_and_undo import apply_proposals, recover
 from bakehouse.curation.changeset import Proposal
@@ -63,6 +63,8 @@ def collage_folders(
     sets = [scan(folder) for folder in (a, b)]
     _check_apart(out, sets)
     subjects = _subjects(sets, spec)
+    if not spec.pair:
+        on_event(Noted(message="captions have no word for the pair; --pair WORD gives it one"))
     cut_outs = [result_of(find_cut_outs(images, spec.masks), on_event) for images in sets]
     for images, found in zip(sets, cut_outs, strict=True):
         if not found:

@@ -51,8 +51,6 @@ class LayoutRules:
     """Largest share of the narrower subject's width that may be behind the other."""
     vary: float
     """Each size is varied by up to this share."""
-    ratio: float
-    """Height of the second subject as a share of the first one's."""
 
 
 def lay_out(
