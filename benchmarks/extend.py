@@ -1,9 +1,9 @@
-"""Is a small set learned better once it is extended? `python -m benchmarks.extend FOLDER --subject "zwx person"`.
+"""Is a small set learned better once it is extended? `python -m benchmarks.extend FOLDER --subject "zwx person" --holdout FOLDER`.
 
 A few images of FOLDER are trained as they are (`few`); the dataset is extended once by that run, with every image that
 passes accepted (`extended`), and trained again from nothing, by a plan of its own: as many images are shown, as often.
 Both are evaluated with the same prompts, seeds and measure of the subject: only the few images are references, and the
-images of FOLDER that were not taken, or those of --holdout, are held out. The last checkpoint counts, at strength 1.
+images of --holdout are held out. The last checkpoint counts, at strength 1.
 
 An interrupted measurement goes on where it stopped. With --page the table of a page is written between its two marks.
 """
