@@ -1,4 +1,4 @@
-"""Is a small set learned better once it is extended? `python -m benchmarks.extend FOLDER --subject "zwx person" --holdout FOLDER`.
+"""Is a small set learned better once it is extended? `python -m benchmarks.extend FOLDER --subject "zwx person" ...`.
 
 A few images of FOLDER are trained as they are (`few`); the dataset is extended once by that run, with every image that
 passes accepted (`extended`), and trained again from nothing, by a plan of its own: as many images are shown, as often.
