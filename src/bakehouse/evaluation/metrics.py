@@ -304,9 +304,8 @@ def near_copy_rows(
     g, t = _rows(generated), _rows(training)
     if not len(g) or len(t) < 3:
         return np.zeros(len(g), dtype=bool)
-    near = _near(g, t, _rows(small), _rows(training_small))
-    rows: NDArray[np.bool_] = (near[0] & near[1]).any(axis=1)
-    return rows
+    by_embedding, by_pixels = _near(g, t, _rows(small), _rows(training_small))
+    return np.asarray((by_embedding & by_pixels).any(axis=1))
 
 
 def _near(g: Floats, t: Floats, p: Floats, q: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -179,7 +179,7 @@ def _load(masks: Mask, images: ImageSet, missing: int, count: int) -> MaskMaker 
     if not missing or (missing < count and not masks.model_fields_set):
         return None
     try:
-        return masks.load()
+        return masks.maker()
     except UsageError as e:
         raise UsageError(
             f"{images.root}: {missing} of {count} images have no mask, and none can be made: {e.message}",

@@ -104,7 +104,7 @@ class Mask(Spec):
         wanted = [record for record in images if self._wants(record)]
         if present := len(images) - len(wanted):
             yield Noted(message=f"{present} of {counted(len(images), 'image')} already have a mask or an alpha channel")
-        maker = self.load(second=bool(wanted))
+        maker = self.maker(second=bool(wanted))
         if wanted and maker.second is None and self.second == "auto" and not self.color:
             yield Noted(message=NO_SECOND_NOTE)
         refused = 0
@@ -126,7 +126,7 @@ class Mask(Spec):
             rest = "this image is" if refused == 1 else "these images are"
             yield Warned(message=f"{refused} of {counted(len(wanted), 'mask')} not reliable; {rest} trained whole")
 
-    def load(self, *, second: bool = True) -> MaskMaker:
+    def maker(self, *, second: bool = True) -> MaskMaker:
         """Load the networks.
 
         Args:
