@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from bakehouse.core.errors import Problems
+from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Warned
 from bakehouse.curation.apply_and_undo import last_applied, undo
 from bakehouse.curation.operation import apply_operation, collect_proposals
@@ -75,3 +75,10 @@ def test_strengths_that_change_the_image_are_warned_of_and_bad_ones_refused(fold
     with pytest.raises(Problems) as error:
         repaired(folder, tiny_folder, img2img=0, repair_with="")
     assert len(error.value.problems) == 2
+
+
+def test_nothing_to_enlarge_with_and_nothing_to_repair_with_is_an_error(folder):
+    with pytest.raises(UsageError, match="model = none enlarges nothing"):
+        collect_proposals(Upscale(model="none"), scan(folder))
+    with pytest.raises(UsageError, match="runs before one"):
+        collect_proposals(Upscale(model="lanczos", before="1x-dejpeg.pth"), scan(folder))

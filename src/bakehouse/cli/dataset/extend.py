@@ -70,6 +70,7 @@ def extend(
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.extension import print_candidates, print_extension
     from bakehouse.cli.render.message_collector import MessageCollector
+    from bakehouse.core.errors import UsageError
     from bakehouse.core.events import result_of
     from bakehouse.core.run_folder import Run
     from bakehouse.synthesis.accept import ALL
@@ -80,6 +81,11 @@ def extend(
     if accept is not None and accept != ALL:
         run_operation(folder, accepted(accept), options)
         return
+    if accept is None and (options.preview or options.out):
+        raise UsageError(
+            "--preview and --out are for --accept: without it the dataset is not changed",
+            hint="draw first, look at the page, then accept",
+        )
     extension = Extension.make(Run.open(run), folder, drawing.parse())
     if accept is None and options.dry_run:
         print_extension(extension, json=options.json)

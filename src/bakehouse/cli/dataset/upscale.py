@@ -42,11 +42,8 @@ def upscale(
     from bakehouse.curation.upscale import Upscale
 
     values = {"model": model, "before": before, "resolution": resolution, "least": least, "tile": tile}
-    if (img2img is None) != (not with_) or (img2img is None and model == "none"):
-        raise UsageError(
-            "a repair needs --img2img and --with together, and --model none needs both",
-            hint="for example: --img2img 0.2 --with runs/me",
-        )
+    if (img2img is None) != (not with_):
+        raise UsageError("--img2img and --with need each other", hint="for example: --img2img 0.2 --with runs/me")
     if img2img is None:
         run_operation(folder, Upscale.parse(values, source="dataset upscale"), options)
         return

@@ -59,6 +59,11 @@ class Upscale(Spec):
         Raises:
             UsageError: no upscaler is installed, or the file is not one.
         """
+        if self.model == NO_UPSCALER and not self.finish_label():
+            raise UsageError(
+                f"model = {self.model} enlarges nothing",
+                hint="it is for a repair alone: --img2img 0.2 --with RUN; lanczos enlarges without a network",
+            )
         net, prefilter = self._load()
         names = OutputNames(images)
         if net is not None:
