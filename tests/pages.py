@@ -59,6 +59,11 @@ def cheaper(line: str) -> list[str]:
         words += ["--prompts", "1", "--images", "1"]
     if words[1] in ("generate", "grid") and "--again" not in words:
         words += ["--steps", "1"]
+    if words[1:3] == ["dataset", "extend"] and "-n" in words:
+        words[words.index("-n") + 1] = "2"
+        words += ["--tries", "1"]
+    if "--img2img" in words:
+        words[words.index("--img2img") + 1] = "0.01"
     if words[1:3] == ["triggers", "probe"]:
         words += ["--noises", "1", "--rare", "5", "--known", "4"]
     return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shutil
@@ -11,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from bakehouse.cli.main import app, main
 from bakehouse.data.captions import CaptionOptions
@@ -18,7 +20,7 @@ from tests.pages import CHEAP_TRAINING, CONSOLE, PAGES, ROOT, cheaper, commands
 
 EXAMPLES = Path(str(resources.files("bakehouse"))) / "assets" / "examples"
 PACK = ("pack/zwx person", "pack/qvk robot", "pack/zwx person + qvk robot")
-WALKED = {"walkthrough.md"}
+WALKED = {"walkthrough.md", "extending-a-small-set.md"}
 """Pages whose commands are run by a test of their own, which also checks files and output."""
 
 
@@ -55,6 +57,30 @@ def test_every_command_of_a_page_runs(page, workdir, capsys):
     for line in lines:
         assert line.startswith("bakehouse "), f"{page.name}: {line}"
         run_command(line)
+
+
+def test_the_commands_of_the_page_about_small_sets_run(workdir):
+    """The run of a few steps has learned nothing: its evaluation is made to pick it all the same."""
+    run_command('bakehouse plan photos --subject "zwx person" -o me.toml')
+    run_command("bakehouse train me.toml --run runs/me")
+    for name, color in (("anna", "#b03030"), ("ben", "#3050b0")):
+        (workdir / name).mkdir()
+        figure = Image.new("RGBA", (64, 128))
+        ImageDraw.Draw(figure).rectangle((20, 20, 44, 120), fill=color)
+        figure.save(workdir / name / "1.png")
+        (workdir / name / "1.txt").write_text(f"{name} person, full body")
+    (workdir / "places").mkdir()
+    Image.new("RGB", (96, 64), "#a0c0a0").save(workdir / "places" / "field.png")
+    for line in commands(ROOT / "docs" / "extending-a-small-set.md"):
+        run_command(line)
+        scores = workdir / "runs" / "me" / "report" / "scores.json"
+        if "evaluate" in line:
+            value = json.loads(scores.read_text("utf-8"))
+            value["pick"] = {"weights": "weights/zwx-person.safetensors", "weight": 1.0, "epoch": 1, "why": "a test"}
+            scores.write_text(json.dumps(value), "utf-8")
+    drawn = list((workdir / "runs" / "me" / "extend").rglob("*.png"))
+    assert len(drawn) >= 2 and len(list((workdir / "pair").glob("*.png"))) == 18
+    assert (workdir / "photos-large").is_dir() and len(list((workdir / "photos").glob("*.png"))) == 4
 
 
 def test_the_python_of_the_readme_runs(workdir, monkeypatch):

@@ -161,7 +161,8 @@ _LIKELY = {
     "folder": ("photos",), "source": ("photos", "recipe.toml", "concepts.json", "run"), "run": ("run",),
     "recipe": ("recipe.toml",), "triggers": ("triggers.toml",), "rules": ("rules.toml",), "vocabulary": ("tags.csv",),
     "against": ("audit.json",), "queue": ("queue",), "file": ("queue",), "thumbnail": ("photos/1.png",),
-    "images": ("photos",), "where": ("model", "lora.safetensors"), "model": ("crumb", "model", "run"),
+    "images": ("photos",), "a": ("photos",), "b": ("photos", "hf"),
+    "where": ("model", "lora.safetensors"), "model": ("crumb", "model", "run"),
 }  # fmt: skip
 
 

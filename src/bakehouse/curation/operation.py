@@ -26,8 +26,8 @@ class Operation(Protocol):
 
 
 def operation_name(operation: Operation) -> str:
-    """Return the command's name, which the history stores: `trim` for a `Trim`."""
-    return type(operation).__name__.lower()
+    """Return the command's name, which the history stores: `trim` for a `Trim`, or the class's `command`."""
+    return getattr(operation, "command", None) or type(operation).__name__.lower()
 
 
 def collect_proposals(operation: Operation, images: ImageSet, on_event: OnEvent = ignore) -> list[Proposal]:

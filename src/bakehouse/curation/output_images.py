@@ -11,13 +11,20 @@ from bakehouse.curation.changeset import Edit, Remove, Write
 from bakehouse.curation.open_records import mask_name
 from bakehouse.curation.sidecars import sidecar_files, sidecar_moves
 from bakehouse.data.image_records import ImageRecord, ImageSet
+from bakehouse.data.provenance import Provenance, read_provenance
 from bakehouse.data.scan import nfc
 
 
-def encode_png(image: Image.Image) -> bytes:
-    """Encode an image as PNG. Compression level 4 is many times faster than 9, for a tenth more bytes."""
+def encode_png(image: Image.Image, provenance: Provenance | None = None) -> bytes:
+    """Encode an image as PNG. Compression level 4 is many times faster than 9, for a tenth more bytes.
+
+    Args:
+        image: the pixels.
+        provenance: where it comes from, if it is no original.
+    """
     stream = io.BytesIO()
-    image.save(stream, format="PNG", compress_level=4)
+    info = provenance.png_info() if provenance is not None else None
+    image.save(stream, format="PNG", compress_level=4, pnginfo=info)
     return stream.getvalue()
 
 
@@ -45,7 +52,7 @@ def replace_image(record: ImageRecord, images: ImageSet, to: PurePosixPath, imag
     old = images.name(record.path)
     gone: list[Edit] = [] if old == to else [Remove(old)]
     return [
-        Write(to, encode_png(image)),
+        Write(to, encode_png(image, read_provenance(record.path))),
         *gone,
         *sidecar_moves(record, images, to),
         *copy_shared_caption(record, images, to),

@@ -23,7 +23,7 @@ def load_mask(record: ImageRecord, placement: Placement) -> npt.NDArray[np.float
     """
     if record.mask is not None:
         mask = open_image(record.mask, background=(0, 0, 0)).convert("L")
-        _check_shape(record, mask)
+        check_mask_shape(record, mask)
     elif record.has_alpha:
         mask = open_image(record.path, mode="RGBA").getchannel("A")
     else:
@@ -31,7 +31,8 @@ def load_mask(record: ImageRecord, placement: Placement) -> npt.NDArray[np.float
     return np.asarray(fit_mask(mask, placement), dtype=np.float32) / np.float32(255)
 
 
-def _check_shape(record: ImageRecord, mask: Image.Image) -> None:
+def check_mask_shape(record: ImageRecord, mask: Image.Image) -> None:
+    """Raise ImageError if a mask's shape differs from its image's by more than 1 %."""
     ratio = (mask.width / mask.height) / (record.width / record.height)
     if abs(ratio - 1) > SHAPE_TOLERANCE:
         sizes = f"{mask.width}x{mask.height}, and {record.path.name} is {record.width}x{record.height}"

@@ -36,6 +36,7 @@ from bakehouse.evaluation.evaluation_inputs import (
     photos_of,
     pipeline,
     subject_folders,
+    training_images,
 )
 from bakehouse.evaluation.image_cache import (
     AdapterVariant,
@@ -190,10 +191,9 @@ class EvaluationRun:
             concept = recipe.concepts.index(characters_of(recipe)[word])
         subject = recipe.concepts[concept]
         folders = subject_folders(recipe, concept)
-        training = photos_of(folders, MAX_REFERENCES)
+        training, notes = training_images(folders, MAX_REFERENCES)
         family = family_of(recipe.model.base)
         holdout = [spec.holdout] if spec.holdout else [h for f in folders if (h := holdout_folder(f))]
-        notes = []
         if not holdout:
             notes.append("no held-out images: the subject is compared with the images it was trained on")
         if len(recipe.concepts) > len(folders):

@@ -12,10 +12,12 @@ import numpy as np
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Saved
 from bakehouse.core.files import read_json
+from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import Run
 from bakehouse.data.crumb_attributes import ASSETS
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
+from bakehouse.data.provenance import originals
 from bakehouse.data.scan import scan
 from bakehouse.evaluation.image_cache import GenerationSettings, PipelineImageGenerator, center_square
 from bakehouse.evaluation.metrics import Floats, root_mean_square, small_pixels
@@ -155,6 +157,18 @@ def evenly_spaced(records: Sequence[ImageRecord], most: int) -> Sequence[ImageRe
     if len(records) <= most:
         return records
     return [records[round(i)] for i in np.linspace(0, len(records) - 1, most)]
+
+
+def training_images(folders: Sequence[Path], most: int) -> tuple[Sequence[ImageRecord], list[str]]:
+    """Return at most `most` images of a subject to compare with, evenly spaced, and notes.
+
+    Drawn and composed images are left out if there are others: what a model drew does not say how the subject looks.
+    """
+    found = [r for folder in folders for r in scan(folder).records]
+    own = originals(found) or found
+    left_out = len(found) - len(own)
+    note = f"{counted(left_out, 'image')} drawn or composed: the subject is compared with the other {len(own)}"
+    return evenly_spaced(own, most), [note] if left_out else []
 
 
 @dataclass(frozen=True)

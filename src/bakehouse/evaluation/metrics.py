@@ -291,13 +291,27 @@ def near_copies(generated: ArrayLike, training: ArrayLike, small: ArrayLike, tra
     g, t = _rows(generated), _rows(training)
     if not len(g) or len(t) < 3:
         return NearCopies(UNKNOWN, math.nan, math.nan, tuple(np.argmax(g @ t.T, axis=1).tolist()) if len(t) else ())
-    far = 1.0 - g @ t.T
-    near_e = far < _nearest_neighbor_threshold(1.0 - t @ t.T)
-    p, q = _rows(small), _rows(training_small)
-    near_p = root_mean_square(p, q) < _nearest_neighbor_threshold(root_mean_square(q, q))
+    near_e, near_p = _near(g, t, _rows(small), _rows(training_small))
     by_embedding, by_pixels, both = (near.any(axis=1) for near in (near_e, near_p, near_e & near_p))
-    nearest = tuple(far.argmin(axis=1).tolist())
+    nearest = tuple((1.0 - g @ t.T).argmin(axis=1).tolist())
     return NearCopies(proportion(both), float(by_embedding.mean()), float(by_pixels.mean()), nearest)
+
+
+def near_copy_rows(
+    generated: ArrayLike, training: ArrayLike, small: ArrayLike, training_small: ArrayLike
+) -> NDArray[np.bool_]:
+    """Return which images are near copies of a training image [N], see `near_copies`; none with fewer than 3."""
+    g, t = _rows(generated), _rows(training)
+    if not len(g) or len(t) < 3:
+        return np.zeros(len(g), dtype=bool)
+    by_embedding, by_pixels = _near(g, t, _rows(small), _rows(training_small))
+    return np.asarray((by_embedding & by_pixels).any(axis=1))
+
+
+def _near(g: Floats, t: Floats, p: Floats, q: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which images are near which training images by embedding, and by pixels, [N, M] each."""
+    by_embedding = 1.0 - g @ t.T < _nearest_neighbor_threshold(1.0 - t @ t.T)
+    return by_embedding, root_mean_square(p, q) < _nearest_neighbor_threshold(root_mean_square(q, q))
 
 
 def small_pixels(images: Sequence[Any]) -> Floats:

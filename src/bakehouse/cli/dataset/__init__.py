@@ -7,10 +7,12 @@ import typer
 from bakehouse.cli.dataset.audit import audit
 from bakehouse.cli.dataset.bucket import bucket
 from bakehouse.cli.dataset.clean import clean
+from bakehouse.cli.dataset.collage import collage
 from bakehouse.cli.dataset.convert import convert
 from bakehouse.cli.dataset.crop import crop
 from bakehouse.cli.dataset.dedupe import dedupe
 from bakehouse.cli.dataset.drop import drop
+from bakehouse.cli.dataset.extend import extend
 from bakehouse.cli.dataset.flatten import flatten
 from bakehouse.cli.dataset.history import history, undo
 from bakehouse.cli.dataset.import_ import import_
@@ -27,5 +29,5 @@ dataset = typer.Typer(help="Prepare a folder of images. Every change can be undo
 dataset.command("import")(import_)
 for command in (audit, tidy, drop, dedupe, convert, flatten, trim, clean, crop, upscale, mask):
     dataset.command(command.__name__)(command)
-for command in (square, bucket, sort, repeats, history, undo):
+for command in (collage, extend, square, bucket, sort, repeats, history, undo):
     dataset.command(command.__name__)(command)

@@ -23,6 +23,7 @@ from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
+from bakehouse.data.provenance import read_provenance
 from bakehouse.vision.faces import Face, FaceDetectorKind, load_face_detector
 
 MAX_AREA = 0.85
@@ -137,7 +138,7 @@ class Crop(Spec):
 
 def _make(record: ImageRecord, images: ImageSet, box: Box, captions: Sequence[str], to: PurePosixPath) -> list[Edit]:
     """Return the writes of a crop with its caption and mask."""
-    edits: list[Edit] = [Write(to, encode_png(open_record(record).crop(box)))]
+    edits: list[Edit] = [Write(to, encode_png(open_record(record).crop(box), read_provenance(record.path)))]
     if captions:
         edits.append(Write(to.with_suffix(".txt"), ("\n".join(captions) + "\n").encode("utf-8")))
     if record.mask is not None:

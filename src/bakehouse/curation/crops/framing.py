@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.settings import Spec
+from bakehouse.data.context_tags import context_tags
 from bakehouse.vision.faces import Face
 
 Box = tuple[int, int, int, int]
@@ -48,10 +49,13 @@ class FramingRules(Spec):
 
     above: Annotated[float, Field(ge=0)]
     """Distance from the face box up to the crop's upper edge, in face heights."""
-    tags: tuple[str, ...]
-    """All tags that name a framing."""
     framing: tuple[Framing, ...]
     gone: dict[str, TagPatterns]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All tags that name a framing."""
+        return context_tags("framing")
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
 
@@ -19,7 +20,7 @@ from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.colors import Color, parse_rgb
 from bakehouse.curation.masks.color_mask import border_color, color_mask
-from bakehouse.curation.masks.mask_quality import measure_mask
+from bakehouse.curation.masks.mask_quality import MaskQuality, measure_mask
 from bakehouse.curation.open_records import mask_name, open_on_white, open_or_skip
 from bakehouse.curation.output_images import encode_png
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -38,6 +39,42 @@ NO_SECOND_NOTE = (
     "`bakehouse models fetch isnet-small` installs one"
 )
 SECOND_UNSURE_NOTE = "; the second network was unsure and was ignored"
+
+
+@dataclass(frozen=True)
+class MadeMask:
+    """A mask and how far it can be trusted: not if its quality has problems."""
+
+    values: Floats
+    """[height, width], 0..1."""
+    quality: MaskQuality
+    second_unsure: bool
+    """Whether a second network was unsure and was ignored."""
+
+    def image(self) -> Image.Image:
+        """Return the mask as a grey image: white is the subject."""
+        return Image.fromarray(np.round(self.values * 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class MaskMaker:
+    """Makes masks by one network or colour, and compares them with those of a second network."""
+
+    first: MaskFunction
+    name: str
+    second: MaskFunction | None
+
+    def __call__(self, image: Image.Image) -> MadeMask:
+        """Return the mask of an RGB image."""
+        mask = self.first(image)
+        other = self.second(image) if self.second else None
+        unsure = other is not None and measure_mask(other).unsure
+        if unsure:
+            other = None  # an unsure mask neither confirms nor contradicts
+        quality = measure_mask(mask, other)
+        if other is not None and not quality.problems:
+            mask = np.maximum(mask, other)  # masks that agree this far miss different parts, but add none
+        return MadeMask(mask, quality, unsure)
 
 
 class Mask(Spec):
@@ -67,35 +104,39 @@ class Mask(Spec):
         wanted = [record for record in images if self._wants(record)]
         if present := len(images) - len(wanted):
             yield Noted(message=f"{present} of {counted(len(images), 'image')} already have a mask or an alpha channel")
-        first, name = self._load_first()
-        second = self._load_second() if wanted else None
-        if wanted and second is None and self.second == "auto" and not self.color:
+        maker = self.maker(second=bool(wanted))
+        if wanted and maker.second is None and self.second == "auto" and not self.color:
             yield Noted(message=NO_SECOND_NOTE)
         refused = 0
         for done, record in enumerate(wanted, 1):
             image = yield from open_or_skip(record, images, open_on_white)
             if image is None:
                 continue
-            mask = first(image)
-            other = second(image) if second else None
-            unsure = other is not None and measure_mask(other).unsure
-            if unsure:
-                other = None  # an unsure mask neither confirms nor contradicts
-            found = measure_mask(mask, other)
-            if found.problems:
+            made = maker(image)
+            if made.quality.problems:
                 refused += 1
-                yield Warned(message=f"{images.name(record.path)}: no mask written: {'; '.join(found.problems)}")
+                problems = "; ".join(made.quality.problems)
+                yield Warned(message=f"{images.name(record.path)}: no mask written: {problems}")
             else:
-                if other is not None:
-                    mask = np.maximum(mask, other)  # masks that agree this far miss different parts, but add none
-                content = encode_png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
-                make = partial(_as_list, Write(mask_name(record, images), content))
-                why = f"mask by {name}: {found}{SECOND_UNSURE_NOTE if unsure else ''}"
+                make = partial(_as_list, Write(mask_name(record, images), encode_png(made.image())))
+                why = f"mask by {maker.name}: {made.quality}{SECOND_UNSURE_NOTE if made.second_unsure else ''}"
                 yield Proposal(images.name(record.path), why, make)
             yield Progress(what="making masks", done=done, total=len(wanted))
         if refused:
             rest = "this image is" if refused == 1 else "these images are"
             yield Warned(message=f"{refused} of {counted(len(wanted), 'mask')} not reliable; {rest} trained whole")
+
+    def maker(self, *, second: bool = True) -> MaskMaker:
+        """Load the networks.
+
+        Args:
+            second: whether to load the second one, if there is one.
+
+        Raises:
+            UsageError: a segmentation model or a library is not installed.
+        """
+        first, name = self._load_first()
+        return MaskMaker(first, name, self._load_second() if second else None)
 
     def _wants(self, record: ImageRecord) -> bool:
         return not record.has_alpha and (record.mask is None or self.replace)
