@@ -112,7 +112,7 @@ def _snippet(facts: ModelFacts, repo: str) -> Iterator[str]:
     if crumb:
         yield "from bakehouse.models.crumb import crumb_folder"
     base = "str(crumb_folder())" if crumb else repr(repo if facts.kind == "model" else facts.base)
-    yield from ("", f'pipeline = {pipeline}.{load}({base}, torch_dtype=torch.float16).to("cuda")')
+    yield from ("", f'pipeline = {pipeline}.{load}({base}).to("cuda", torch.float16)')
     if facts.kind == "embedding":
         word = facts.triggers[0][0]
         yield f"pipeline.load_textual_inversion({repo!r}, weight_name={EMBEDDING_FILE!r}, token={word!r})"

@@ -89,10 +89,12 @@ class HubDestination:
 
     def _read(self, api: Any, name: str, folder: Path) -> bytes | None:
         """Return a small file of the repository; None if it has none."""
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
             return Path(api.hf_hub_download(self.repo, name, local_dir=folder / "there")).read_bytes()
+        except LocalEntryNotFoundError:  # one of the others, for a Hub that cannot be reached
+            raise
         except EntryNotFoundError:
             return None
 
@@ -132,6 +134,8 @@ class HubDestination:
             problem = UsageError("HF_HUB_OFFLINE is set, so nothing is uploaded", hint="unset it")
         except HfHubHTTPError as e:
             problem = self._refused(e)
+        except ValueError as e:  # the Hub checks the card's fields
+            problem = BakehouseError(f"the Hub refuses the model card: {self._token.hide_in(str(e))[:400]}")
         # The client's HTTP library has errors of its own, which differ between its versions.
         except Exception as e:
             text = self._token.hide_in(f"{type(e).__name__}: {e}")[:400]
