@@ -16,6 +16,8 @@ from tests.publish.conftest import NAME
 from tests.publish.hub_server import TOKEN
 
 REPO = "me/zwx"
+# The client's own use of its HTTP library.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)

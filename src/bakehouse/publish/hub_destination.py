@@ -138,7 +138,8 @@ class HubDestination:
             problem = BakehouseError(f"the Hub refuses the model card: {self._token.hide_in(str(e))[:400]}")
         # The client's HTTP library has errors of its own, which differ between its versions.
         except Exception as e:
-            text = self._token.hide_in(f"{type(e).__name__}: {e}")[:400]
+            first = e.__cause__ or e
+            text = self._token.hide_in(f"{type(first).__name__}: {first}")[:400]
             problem = BakehouseError(f"the Hub cannot be reached ({text})", hint=_AGAIN)
         if problem is not None:
             raise problem from None

@@ -15,6 +15,8 @@ def public_recipe(recipe: Recipe, base: str) -> str:
         base: the base model as a reader finds it.
     """
     changes: dict[str, Any] = {"model.base": base}
+    if recipe.save.mirror is not None:
+        changes["save.mirror"] = None
     for i, concept in enumerate(recipe.concepts):
         changes[f"concepts.{i}.folder"] = concept.folder.name or "photos"
     paths = {
