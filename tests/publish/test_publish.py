@@ -298,6 +298,16 @@ def test_every_base_of_the_catalogue_has_a_licence_that_is_known():
     assert licence_for("runwayml/stable-diffusion-v1-5", None).id == "creativeml-openrail-m"
 
 
+def test_the_python_of_the_page_runs(learned_run, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "publishing.md").read_text("utf-8")
+    python = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    shutil.copytree(learned_run.folder, tmp_path / "runs" / "me")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(python, "publishing.md", "exec"), {})
+    assert capsys.readouterr().out == "[]\n"
+    assert "Me" in (tmp_path / "published" / "python" / "README.md").read_text("utf-8")
+
+
 def test_words_from_outside_are_no_markup():
     assert plain("a\n*b* <img src=x> | `c`") == r"a \*b\* \<img src=x\> \| \`c\`"
     assert code("a `b` | c") == "`` a `b` \\| c ``"
