@@ -94,6 +94,7 @@ def test_nothing_of_this_machine_is_published(learned_run, folder, base_folder):
             assert str(secret).encode() not in content, path
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' use of numpy
 def test_diffusers_runs_the_code_of_the_card(learned_run, folder, base_folder):
     text = (folder / "README.md").read_text("utf-8")
     python = re.search(r"```python\n(.+?)```", text, re.DOTALL)[1]

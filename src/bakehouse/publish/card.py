@@ -15,7 +15,17 @@ from bakehouse.publish.markdown_text import code, plain, table
 from bakehouse.publish.model_facts import ModelFacts
 from bakehouse.publish.model_files import EMBEDDING_FILE, ModelFiles
 
-_KINDS = {"adapter": "An adapter", "slider": "A slider", "embedding": "A learned word", "model": "A fine-tuned model"}
+_KINDS = {"slider": "A slider", "embedding": "A learned word", "model": "A fine-tuned model"}
+_ALGORITHMS = {
+    "lora": "LoRA",
+    "loha": "LoHa",
+    "lokr": "LoKr",
+    "dylora": "DyLoRA",
+    "glora": "GLoRA",
+    "full": "full fine-tune",
+    "none": "textual inversion",
+    "diff": "full-rank difference",
+}
 CONSENT = (
     "**This model shows a real person, who has agreed to its publication.** Do not use it to deceive, to harass, or to "
     "show the person in a way that they would not agree to."
@@ -47,11 +57,17 @@ def _head(facts: ModelFacts, images: tuple[GalleryImage, ...]) -> Iterator[str]:
     if images:
         yield from ("<Gallery />", "")
     by = f", by {plain(facts.spec.author)}" if facts.spec.author else ""
-    yield from (f"{_KINDS[facts.kind]} for {_base_link(facts)}{by}.", "")
+    what = _KINDS.get(facts.kind) or f"{_algorithm(facts)} adapter"
+    yield from (f"{what} for {_base_link(facts)}{by}.", "")
     if facts.spec.about:
         yield from (plain(facts.spec.about), "")
     if facts.spec.person == "real":
         yield from (CONSENT, "")
+
+
+def _algorithm(facts: ModelFacts) -> str:
+    kind = facts.recipe.adapter.kind
+    return _ALGORITHMS.get(kind, kind.upper())
 
 
 def _base_link(facts: ModelFacts) -> str:
@@ -117,7 +133,8 @@ def _snippet(facts: ModelFacts, repo: str) -> Iterator[str]:
         word = facts.triggers[0][0]
         yield f"pipeline.load_textual_inversion({repo!r}, weight_name={EMBEDDING_FILE!r}, token={word!r})"
     elif facts.kind != "model":
-        yield f"pipeline.load_lora_weights({repo!r}, weight_name={DIFFUSERS_FILE!r}, adapter_name='subject')"
+        yield f"pipeline.load_lora_weights({repo!r},"
+        yield f"                           weight_name={DIFFUSERS_FILE!r}, adapter_name='subject')"
         yield f"pipeline.set_adapters(['subject'], [{facts.strength:g}])"
     yield f"image = pipeline({prompt!r}).images[0]"
 
@@ -144,7 +161,7 @@ def _training(facts: ModelFacts) -> Iterator[str]:
     settings = recipe.adapter
     rank = getattr(settings, "rank", None)
     rows = [
-        ("method", f"{settings.kind}" + (f", rank {rank}" if rank else "")),
+        ("method", _algorithm(facts) + (f", rank {rank}" if rank else "")),
         ("weights", facts.weights.name),
         ("epochs, batch size", f"{recipe.train.epochs}, {recipe.train.batch}"),
         ("optimizer, learning rate", f"{recipe.optimizer.name}, {recipe.optimizer.lr or 0:g}"),
