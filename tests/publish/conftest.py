@@ -53,7 +53,7 @@ def make_run(base_folder: Path, write_adapter: Callable[..., Path]) -> Callable[
     """Writes an evaluated run; `learned` is what each of its two weights has learned."""
 
     def make(
-        folder: Path, first: str = LEARNED, last: str = LEARNED, *, evaluated: bool = True, **settings: Any
+        folder: Path, first: str = LEARNED, last: str = LEARNED, *, evaluated: bool = True, kind: str = "character"
     ) -> Run:
         photos, run = folder / "photos of anna", Run(folder / "run")
         photos.mkdir(parents=True)
@@ -64,7 +64,7 @@ def make_run(base_folder: Path, write_adapter: Callable[..., Path]) -> Callable[
             "buckets.resolution": 64, "buckets.step": 16, "train.batch": 8, "train.epochs": 2, "sample.prompts": [],
             "evaluate.images": 6, "evaluate.weights": [1.0], "evaluate.steps": 2,
         }  # fmt: skip
-        recipe = recipe_for_folder(photos, "zwx person", base=str(base_folder), settings={**quick, **settings})
+        recipe = recipe_for_folder(photos, "zwx person", kind=kind, base=str(base_folder), settings=quick)
         run.folder.mkdir()
         plan = RunInputs.from_recipe(recipe).plan
         run.recipe.write_text(recipe_to_toml(plan.recipe), "utf-8")

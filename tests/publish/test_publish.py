@@ -149,6 +149,47 @@ def test_images_say_how_they_were_made(folder, learned_run):
     assert f"zwx-person: {hashes.autov3}" in info.get("Lora hashes")
 
 
+def test_a_whole_model_is_a_folder_for_diffusers_and_one_file(make_run, base_folder, tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    run = make_run(tmp_path, evaluated=False, kind="dreambooth")
+    shutil.rmtree(run.weights)
+    shutil.copytree(base_folder, run.weights / "zwx-person")
+    out = tmp_path / "out"
+    to(run, out)
+    assert (out / "model_index.json").is_file() and (out / "unet" / "config.json").is_file()
+    unet = UNet2DConditionModel.from_pretrained(out, subfolder="unet").state_dict()
+    single = load_file(out / NAME)
+    starts = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model.")
+    assert {s for key in single for s in starts if key.startswith(s)} == set(starts)
+    assert all(key.startswith((*starts, "alphas_cumprod", "betas")) for key in single)
+    theirs = single["model.diffusion_model.input_blocks.0.0.weight"]
+    assert torch.allclose(theirs.float(), unet["conv_in.weight"], atol=1e-3)
+    meta = header(out / NAME)
+    assert meta["modelspec.architecture"] == "stable-diffusion-v1" and meta["modelspec.prediction_type"] == "epsilon"
+    card = (out / "README.md").read_text("utf-8")
+    assert "- dreambooth" in card and card.startswith("---\nlicense: creativeml-openrail-m")
+    assert read_json(out / "civitai.json")["type"] == "Checkpoint"
+
+
+def test_a_learned_word_is_a_file_of_its_name(make_run, tmp_path):
+    from bakehouse.models.textual_inversion import TextualInversion
+    from bakehouse.models.write_textual_inversion import write_textual_inversion
+
+    run = make_run(tmp_path, evaluated=False, kind="embedding")
+    shutil.rmtree(run.weights)
+    run.weights.mkdir()
+    vectors = torch.randn(2, 16)
+    write_textual_inversion(TextualInversion("zwx", None, {"": vectors}), run.weights / "zwx.safetensors")
+    out = tmp_path / "out"
+    to(run, out)
+    assert torch.equal(load_file(out / "zwx.safetensors")["emb_params"], vectors)
+    assert torch.equal(load_file(out / "learned_embeds.safetensors")["zwx"], vectors)
+    card = (out / "README.md").read_text("utf-8")
+    assert "load_textual_inversion" in card and "- textual_inversion" in card
+    assert read_json(out / "civitai.json")["type"] == "TextualInversion"
+
+
 # --- again ------------------------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ def make_card(facts: ModelFacts, images: tuple[GalleryImage, ...], files: ModelF
     sections: Sequence[Iterator[str]] = (
         _head(facts, images),
         _words(facts),
-        _use(facts, files, repo),
+        _use(facts, files, repo, has_images=bool(images)),
         _pairs(facts, images),
         scores_section(facts),
         trigger_section(facts),
@@ -91,7 +91,7 @@ def _words(facts: ModelFacts) -> Iterator[str]:
         yield from (f"Recommended strength: {facts.strength:g}.", "")
 
 
-def _use(facts: ModelFacts, files: ModelFiles, repo: str) -> Iterator[str]:
+def _use(facts: ModelFacts, files: ModelFiles, repo: str, *, has_images: bool) -> Iterator[str]:
     yield from ("## Files", "")
     named = [(one.name or "unet/, vae/, ...", one.what) for one in files.files]
     yield from table(("file", "for"), [(code(name), what) for name, what in named])
@@ -112,7 +112,8 @@ def _use(facts: ModelFacts, files: ModelFiles, repo: str) -> Iterator[str]:
     prompt = f"{facts.triggers[0][1]}, " if facts.triggers else ""
     tag = f" <lora:{facts.name}:{facts.strength:g}>" if facts.kind in ("adapter", "slider") else ""
     yield from ("### In A1111", "")
-    yield f"Put {code(facts.name + '.safetensors')}, with the `.json` and the `.preview.png` beside it, into `{where}`"
+    beside = "the `.json` and the `.preview.png`" if has_images else "the `.json`"
+    yield f"Put {code(facts.name + '.safetensors')}, with {beside} beside it, into `{where}`"
     yield f"and use a prompt such as {code(f'{prompt}portrait{tag}')}."
     yield ""
 
@@ -164,7 +165,7 @@ def _training(facts: ModelFacts) -> Iterator[str]:
         ("method", _algorithm(facts) + (f", rank {rank}" if rank else "")),
         ("weights", facts.weights.name),
         ("epochs, batch size", f"{recipe.train.epochs}, {recipe.train.batch}"),
-        ("optimizer, learning rate", f"{recipe.optimizer.name}, {recipe.optimizer.lr or 0:g}"),
+        ("optimizer, learning rate", f"{recipe.optimizer.name}, {recipe.optimizer.lr or recipe.embedding.lr or 0:g}"),
         ("resolution", str(recipe.buckets.resolution)),
         ("seed", str(recipe.seed)),
     ]

@@ -123,9 +123,10 @@ def write_publication(plan: Plan, folder: Path, repo: str) -> Generator[Event, N
 
 def _listed(folder: Path, model: ModelFiles) -> Generator[PublishedFile, None, None]:
     """Yield the written files, then those of a model's folder, which are published from where they are."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        yield PublishedFile.of(path.relative_to(folder).as_posix(), path)
-    for one in model.files:
-        if one.path.is_dir():
-            for path in sorted(p for p in one.path.rglob("*") if p.is_file()):
-                yield PublishedFile.of(path.relative_to(one.path).as_posix(), path)
+    seen = set()
+    for start in (folder, *(one.path for one in model.files if one.path.is_dir())):
+        for path in sorted(p for p in start.rglob("*") if p.is_file()):
+            name = path.relative_to(start).as_posix()
+            if name not in seen:
+                yield PublishedFile.of(name, path)
+            seen.add(name)
