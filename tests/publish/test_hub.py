@@ -54,7 +54,7 @@ def test_a_run_becomes_a_private_repository_in_one_commit(learned_run, hub, monk
     assert "images/01.png" not in repo.commits[-1]["files"] and NAME in repo.commits[-1]["files"]
 
     repo.files["README.md"] = b"edited on the Hub"
-    assert "was edited" in up(learned_run, author="Bea").notes[0]
+    assert "was edited" in up(learned_run, author="Bea").notes[-1]
     assert repo.files["README.md"] == b"edited on the Hub"
 
 

@@ -21,10 +21,12 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import result_of
 from bakehouse.core.file_store import FolderStore, open_store
 from bakehouse.core.files import read_json, write_json
+from bakehouse.core.run_folder import Run
 from bakehouse.generation.infotext import read
 from bakehouse.publish import PublishSpec, open_destination, plan, publish
 from bakehouse.publish.licence import licence_for, licences
 from bakehouse.publish.markdown_text import code, plain
+from bakehouse.recipe import recipe_for_slider, recipe_to_toml
 from bakehouse.weights.adapter_info import adapter_info
 from bakehouse.weights.file_hashes import hash_file
 from tests.publish.conftest import LEARNED, NAME, NOTHING
@@ -172,6 +174,29 @@ def test_a_whole_model_is_a_folder_for_diffusers_and_one_file(make_run, base_fol
     assert read_json(out / "civitai.json")["type"] == "Checkpoint"
 
 
+def test_a_slider_says_its_range(base_folder, write_adapter, tmp_path):
+    run = Run(tmp_path / "run")
+    run.report.mkdir(parents=True)
+    settings = {"sample.prompts": ["person --w 64 --h 64"], "buckets.resolution": 64}
+    recipe = recipe_for_slider("person", "person, smile", "person, frown", base=str(base_folder), settings=settings)
+    run.recipe.write_text(recipe_to_toml(recipe), "utf-8")
+    with pytest.raises(UsageError, match="no weights yet"):
+        to(run, tmp_path / "out")
+    write_adapter(run.weights / f"{recipe.title}.safetensors")
+    with pytest.raises(UsageError, match="its range is not known"):
+        to(run, tmp_path / "out")
+    write_json(run.report / "slider.json", {"low": -1.5, "high": 2.0, "places": []})
+    write_json(run.report / "scores.json", {"correlation": 0.97, "others": 3.0, "rows": []})
+    run.samples.mkdir()
+    Image.new("RGB", (192, 64)).save(run.samples / "step-000010-0.png")
+    to(run, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "from -1.5 to 2." in card and "rank correlation 0.97" in card and "instance_prompt: null" in card
+    assert read_json(tmp_path / "out" / f"{recipe.title}.json")["preferred weight"] == 2
+    assert header(tmp_path / "out" / f"{recipe.title}.safetensors")["modelspec.usage_hint"] == "strength -1.5 to 2"
+    assert read(tmp_path / "out" / "images" / "01.png").get("Size") == "192x64"
+
+
 def test_a_learned_word_is_a_file_of_its_name(make_run, tmp_path):
     from bakehouse.models.textual_inversion import TextualInversion
     from bakehouse.models.write_textual_inversion import write_textual_inversion
@@ -205,7 +230,7 @@ def test_only_what_changed_is_written_again_and_an_edited_card_stays(learned_run
     again = to(learned_run, out, author="Me")
     assert {"images/02.png", NAME, "civitai.json"} <= set(again.changed)
     assert "images/03.png" not in again.changed and "README.md" not in again.changed
-    assert "--replace-card" in again.notes[0]
+    assert "--replace-card" in again.notes[-1]
     assert to(learned_run, out, author="Me").notes == again.notes
     assert (out / "README.md").read_text() == "my own words"
     assert to(learned_run, out, author="Me", replace_card=True).changed == ("README.md",)

@@ -60,5 +60,5 @@ def publish(
     if dry_run:
         print_plan(planned, to, json=json)
         return
-    confirm(planned, yes=yes)
+    confirm(planned, yes=yes, json=json)
     publish_to(planned, to, json=json, quiet=quiet)

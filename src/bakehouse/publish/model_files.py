@@ -46,6 +46,12 @@ class ModelFiles:
     missing: str = ""
     """Why diffusers gets no file; empty: it has one."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What readers of some programs will miss."""
+        found = [f"{v.program} does not load it as it is here: {v.why}" for v in self.verdicts if not v.loads]
+        return (*found, *([self.missing] if self.missing else []))
+
 
 def write_model(facts: ModelFacts, folder: Path, preview: Path | None) -> Generator[Event, None, ModelFiles]:
     """Write the model's files into a folder and return them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bakehouse.core.errors import UsageError
@@ -78,6 +79,7 @@ def publish(plan: Plan, destination: Destination) -> Generator[Event, None, Publ
     with _working_folder(facts.run) as work:
         publication = yield from write_publication(plan, work / "files", destination.repo)
         published = yield from destination.update(publication, work, replace_card=facts.spec.replace_card)
+    published = replace(published, notes=(*publication.model.notes, *published.notes))
     yield published
     return published
 

@@ -30,14 +30,14 @@ def print_plan(plan: Plan, to: str, *, json: bool) -> None:
         echo(f"asks first: {concern.why}")
 
 
-def confirm(plan: Plan, *, yes: bool) -> None:
-    """Ask about each concern.
+def confirm(plan: Plan, *, yes: bool, json: bool) -> None:
+    """Ask about each concern, where there is a terminal and not JSON.
 
     Raises:
         UsageError: the answer is no, or there is nobody to ask.
     """
     for concern in () if yes else plan.concerns:
-        if not sys.stdin.isatty():
+        if json or not sys.stdin.isatty():
             raise UsageError(f"not published: {concern.why}", hint="pass --yes to publish it all the same")
         stderr_console().print(concern.why, style="yellow", soft_wrap=True)
         if input("publish it all the same? [y/N] ").strip().lower() not in ("y", "yes"):
