@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.files_of_adapter import DIFFUSERS_FILE
-from bakehouse.core.message_text import listed
+from bakehouse.core.message_text import listed, visible
 from bakehouse.publish.card_fields import front_matter
 from bakehouse.publish.card_scores import scores_section, trigger_section
 from bakehouse.publish.gallery import GalleryImage
@@ -26,6 +27,8 @@ _ALGORITHMS = {
     "none": "textual inversion",
     "diff": "full-rank difference",
 }
+_PAIR_WIDTH = 256
+"""Pixels."""
 CONSENT = (
     "**This model shows a real person, who has agreed to its publication.** Do not use it to deceive, to harass, or to "
     "show the person in a way that they would not agree to."
@@ -151,9 +154,16 @@ def _pairs(facts: ModelFacts, images: tuple[GalleryImage, ...]) -> Iterator[str]
     yield from ("## With and without", "")
     yield "Each pair has the same seed; the right one is the untouched base, with the same prompt without the trigger."
     yield ""
-    rows = [(plain(i.prompt), f"![]({i.name})", f"![]({i.base_name})") for i in pairs]
+    width = min(facts.side, _PAIR_WIDTH)
+    rows = [(plain(i.prompt), *(_image(name, i.prompt, width) for name in (i.name, i.base_name))) for i in pairs]
     yield from table(("prompt", "this model", "the base"), rows)
     yield ""
+
+
+def _image(name: str, prompt: str, width: int) -> str:
+    """HTML, since Markdown knows no size: two images of 1024 pixels would not fit beside each other."""
+    alt = html.escape(" ".join(visible(prompt).split())).replace("|", "&#124;")  # a pipe would end the cell
+    return f'<img src="{name}" width="{width}" alt="{alt}">'
 
 
 def _training(facts: ModelFacts) -> Iterator[str]:

@@ -15,6 +15,7 @@ _FIRST = ("recipe.toml", "plan.json", "inputs.json")
 _FOLDERS = ("weights", "samples", "report", "checkpoints", "tensorboard")
 _MARKERS = frozenset({"state.json", "model_index.json"})
 """Without its marker a folder is no state and no model, so it is copied last."""
+_STATE_FOLDER = re.compile(r"checkpoints/step-(\d+)")
 _STATE = re.compile(r"checkpoints/step-(\d+)/state\.json")
 
 
@@ -74,11 +75,8 @@ def superseded(run: Run, copied: Mapping[str, object], *, prune: bool) -> list[s
     """
     here = {f.name for f in mirrored_files(run)}
     both = newest_step(name for name in copied if name in here)
-    old = [
-        name.rpartition("/")[0]
-        for name in copied
-        if name not in here and (m := _STATE.fullmatch(name)) and int(m[1]) < both
-    ]
+    states = {m[0]: int(m[1]) for name in copied if (m := _STATE_FOLDER.match(name))}
+    old = [folder for folder, step in sorted(states.items()) if step < both and not (run.folder / folder).exists()]
     weights = {_whole(name) for name in copied if name.startswith("weights/")}
     gone = sorted(name for name in weights if not (run.folder / name).exists()) if prune and both else []
     return [*old, *gone]
