@@ -209,7 +209,7 @@ def test_a_learned_word_is_a_file_of_its_name(make_run, tmp_path):
     out = tmp_path / "out"
     to(run, out)
     assert torch.equal(load_file(out / "zwx.safetensors")["emb_params"], vectors)
-    assert torch.equal(load_file(out / "learned_embeds.safetensors")["zwx"], vectors)
+    assert torch.equal(load_file(out / "learned_embeds.safetensors")["<zwx>"], vectors)
     card = (out / "README.md").read_text("utf-8")
     assert "load_textual_inversion" in card and "- textual_inversion" in card
     assert read_json(out / "civitai.json")["type"] == "TextualInversion"

@@ -18,8 +18,8 @@ def publish(
     strength: Annotated[
         float | None, typer.Option(help="Strength to recommend. Default: what evaluate picked.")
     ] = None,
-    title: Annotated[str | None, typer.Option(metavar="WORDS", help="Title. Default: the subject.")] = None,
-    author: Annotated[str | None, typer.Option(metavar="NAME", help="Author.")] = None,
+    title: Annotated[str | None, typer.Option(metavar="WORDS", help="Title of the card. Default: the subject.")] = None,
+    author: Annotated[str | None, typer.Option(metavar="NAME", help="Author of the model.")] = None,
     about: Annotated[str | None, typer.Option(metavar="WORDS", help="A paragraph for the card.")] = None,
     licence: Annotated[
         str | None, typer.Option(metavar="ID", help="Licence, by its id on the Hub. Default: the base's.")
