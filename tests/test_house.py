@@ -148,7 +148,7 @@ def test_commands_have_the_names_of_the_specification():
     names = [c.name or c.callback.__name__ for c in app.registered_commands]
     assert names == [
         *("demo", "plan", "train", "evaluate", "doctor", "dreambench", "generate", "prompt", "templates", "grid"),
-        *("find-rate", "import", "serve"),
+        *("find-rate", "import", "publish", "serve"),
     ]
     groups = ["captions", "dataset", "models", "queue", "tokens", "triggers", "weights"]
     assert [g.name for g in app.registered_groups] == groups

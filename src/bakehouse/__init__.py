@@ -58,7 +58,7 @@ _EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline", "bake": "trai
 """Names of version 0.1 and what they are called now. They still work."""
 _PACKAGES = (
     "adapters", "audit", "captions", "core", "curation", "data", "doctor", "evaluation", "generation", "losses",
-    "models", "queue", "recipe", "synthesis", "training", "vision", "weights",
+    "models", "publish", "queue", "recipe", "synthesis", "training", "vision", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_HOMES, *_EARLIER_NAMES, *_PACKAGES]

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "pictures on the way": ("sample.prompts", "sample.steps", "sample.guidance", "sample.sampler"),
     "what is saved": (
         "save.every_epochs", "save.every_steps", "save.dtype", "save.state_every_seconds", "save.tensorboard",
+        "save.mirror",
     ),
     "the judgement": (
         "evaluate.weights", "evaluate.checkpoints", "evaluate.images", "evaluate.holdout", "evaluate.steps",

@@ -110,7 +110,7 @@ def test_accepted_images_have_captions_say_that_they_are_drawn_and_can_be_undone
     assert {r.captions[0] for r in new} == {"zwx person, by hand", *(c.prompt for c in rest)}
     assert all((found := read_provenance(r.path)).origin == "drawn" and found.details["seed"] >= 0 for r in new)
     assert apply_operation(second, accept("all", candidates.folder)) is None, "they are there already"
-    own, notes = training_images(second, 99)
+    own, notes = training_images([second], 99)
     assert {r.path.name for r in own} == {"0.png", "1.png"} and "drawn" in notes[0], "an evaluation leaves them out"
     undo(second)
     assert {p.name: p.read_bytes() for p in second.iterdir() if p.is_file()} == before

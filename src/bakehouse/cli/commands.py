@@ -18,6 +18,7 @@ from bakehouse.cli.import_ import import_
 from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
 from bakehouse.cli.prompt import prompt
+from bakehouse.cli.publish import publish
 from bakehouse.cli.queue import queue
 from bakehouse.cli.render.errors import InterruptibleGroup
 from bakehouse.cli.serve import serve
@@ -29,19 +30,8 @@ from bakehouse.cli.weights import weights
 
 ORDER = (
     *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
-    *(
-        "evaluate",
-        "doctor",
-        "dreambench",
-        "generate",
-        "prompt",
-        "templates",
-        "grid",
-        "weights",
-        "models",
-        "serve",
-        "tokens",
-    ),
+    *("evaluate", "doctor", "dreambench", "generate", "prompt", "templates", "grid", "weights", "models"),
+    *("publish", "serve", "tokens"),
 )
 """Names in `bakehouse --help`; typer itself would list groups after commands."""
 
@@ -66,6 +56,7 @@ for command in (demo, plan, train, evaluate, doctor, dreambench, generate, promp
     app.command(cls=PanelCommand if command in _LONG else None)(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)
+app.command()(publish)
 app.command()(serve)
 app.add_typer(captions, name="captions")
 app.add_typer(dataset, name="dataset")

@@ -21,6 +21,7 @@ from bakehouse.adapters import AdapterSpec, EmbeddingSpec, FullFineTune, LoRA, N
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.file_names import file_name_problem, to_file_name
+from bakehouse.core.file_store import protocol_of
 from bakehouse.core.model_catalogue.conventions import PromptForm
 from bakehouse.core.setting_needs import Needs, PlanFact, above, is_on, one_of, other_than, reached_by
 from bakehouse.core.settings import Spec, read_toml
@@ -244,6 +245,9 @@ class SaveSpec(Spec):
     """Save the state for resuming at this interval: the most work that can be lost if the process is killed."""
     tensorboard: bool = False
     """Also write losses, learning rate, speed and samples for TensorBoard, to the run's tensorboard/ folder."""
+    mirror: str | None = None
+    """Folder or URL (`s3://bucket/runs`) to which the run is copied while it trains, below the run's name. Default:
+    none."""
 
 
 class EvaluateSpec(Spec):
@@ -383,6 +387,7 @@ class Recipe(Spec):
             "prior.folder": self.prior.folder,
             "evaluate.holdout": self.evaluate.holdout,
             "adapter.start": self.adapter.start if isinstance(self.adapter, NetworkSpec) else None,
+            "save.mirror": Path(self.save.mirror) if self.save.mirror and not protocol_of(self.save.mirror) else None,
         }
         changes = {key: str((folder / p.expanduser()).resolve()) for key, p in paths.items() if p is not None}
         for key, ref in {"model.base": self.model.base, "model.vae": self.model.vae}.items():

@@ -104,12 +104,17 @@ class WeightsWriter:
             finished_at=time.time(),
             tag_frequency=tag_frequency(plan),
             bucket_info={"buckets": {str(i): _bucket(row) for i, row in enumerate(plan.buckets)}},
-            recipe=recipe_to_toml(recipe),
+            recipe=recipe_to_toml(_without_mirror(recipe)),
             **_data_facts(plan),
             zero_terminal_snr=model.schedule.is_zero_terminal,
             **_setting_facts(recipe),
             **facts,
         )
+
+
+def _without_mirror(recipe: Recipe) -> Recipe:
+    """Leave out where copies are kept: the file may be given to others."""
+    return recipe if recipe.save.mirror is None else recipe.with_values({"save.mirror": None})
 
 
 def _save_embedding(adapter: EmbeddingAdapter, path: Path, metadata: dict[str, str], dtype: torch.dtype) -> None:

@@ -158,7 +158,13 @@ def decisive_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _decisive(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out `evaluate`, which may be changed during a run unless it decides when the training ends."""
+    """Leave out where copies are kept, and `evaluate` unless it decides when the training ends.
+
+    Both may be changed during a run.
+    """
+    if "mirror" in values.get("save", {}):
+        values = {**values, "save": {k: v for k, v in values["save"].items() if k != "mirror"}}
+        values = {k: v for k, v in values.items() if k != "save" or v}
     return values if recipe.stop.when == "learned" else {k: v for k, v in values.items() if k != "evaluate"}
 
 

@@ -15,6 +15,7 @@ from bakehouse.training.evaluator_protocol import EvaluatorFactory, check_evalua
 from bakehouse.training.event_recorder import record
 from bakehouse.training.export_weights import WeightsWriter, weights_path
 from bakehouse.training.loop import run_loop
+from bakehouse.training.mirror import mirrored, mirroring
 from bakehouse.training.offload import PrefetchCallback
 from bakehouse.training.prepare import build_components, load_base
 from bakehouse.training.resume import check_weights, newest_state, restore
@@ -32,13 +33,14 @@ def train(
     `bakehouse.evaluation.TrainingEvaluator`. `images` replace those in the recipe's folders.
 
     Raises:
-        UsageError: the folder holds another run, the recipe cannot be trained, or it needs an evaluator.
+        UsageError: the folder holds another run, the recipe cannot be trained, or it needs an evaluator; the copy at
+            `save.mirror` is of another run.
         BakehouseError: another process trains in the folder, or the training failed; what was saved stays, and the same
             call resumes from it.
     """
     check_evaluator(recipe, evaluator)
-    with open_run(Run(Path(folder)), recipe, images) as opened:
-        yield from record(opened, _train(opened, evaluator))
+    with open_run(Run(Path(folder)), recipe, images) as opened, mirroring(opened, recipe) as mirror:
+        yield from record(opened, mirrored(_train(opened, evaluator), mirror))
 
 
 def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator[Event]:

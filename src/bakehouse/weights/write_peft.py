@@ -78,17 +78,27 @@ def by_part(modules: Modules) -> dict[str, dict[str, Mapping[str, Tensor]]]:
     return found
 
 
+_TEXT_MODEL = "text_model."
+"""How transformers before 5.6 begins the names of a text encoder's modules; without it a name is the end of both."""
+_LAYERS = "encoder.layers."
+
+
+def _pattern(name: str) -> str:
+    return name if name.startswith(_LAYERS) else f"^{name}"
+
+
 def _config(modules: Modules, *, keep: bool) -> dict[str, Any]:
-    ranks = {dotted(stem): int(t["lora_down.weight"].shape[0]) for stem, t in modules.items()}
-    alphas = {dotted(stem): (scale_of(t) if keep else 1.0) * ranks[dotted(stem)] for stem, t in modules.items()}
+    names = {stem: dotted(stem).removeprefix(_TEXT_MODEL) for stem in modules}
+    ranks = {names[stem]: int(t["lora_down.weight"].shape[0]) for stem, t in modules.items()}
+    alphas = {names[stem]: (scale_of(t) if keep else 1.0) * ranks[names[stem]] for stem, t in modules.items()}
     rank, alpha = max(ranks.values(), key=[*ranks.values()].count), max(alphas.values(), key=[*alphas.values()].count)
     return {
         "peft_type": "LORA",
         "r": rank,
         "lora_alpha": alpha,
         # Anchored: PEFT matches a pattern at the end of a name, and short names are the end of longer ones.
-        "rank_pattern": {f"^{name}": r for name, r in ranks.items() if r != rank},
-        "alpha_pattern": {f"^{name}": a for name, a in alphas.items() if a != alpha},
+        "rank_pattern": {_pattern(name): r for name, r in ranks.items() if r != rank},
+        "alpha_pattern": {_pattern(name): a for name, a in alphas.items() if a != alpha},
         "target_modules": sorted(ranks),
         "lora_dropout": 0.0,
         "bias": "none",

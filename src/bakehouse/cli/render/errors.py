@@ -13,7 +13,7 @@ from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.message_text import visible
 
-_RESUMABLE = ("train", "demo", "evaluate", "grid")
+_RESUMABLE = ("train", "demo", "evaluate", "grid", "publish")
 _UNEXPECTED = (
     "Unexpected error (a bug in bakehouse). Run again with --debug for a traceback, and report it "
     "with the command and the version (bakehouse --version)."
