@@ -63,4 +63,5 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (caller, name)
     );
     """,
+    "ALTER TABLE pictures ADD COLUMN starred INTEGER NOT NULL DEFAULT 0",
 )

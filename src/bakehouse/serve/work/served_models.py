@@ -71,6 +71,12 @@ class ServedModel:
         return list(self.facts.get("adapters", []))
 
     @property
+    def triggers(self) -> list[str]:
+        """The words that its adapters were trained on, as their files say."""
+        phrases = (str(one.get("metadata", {}).get("modelspec.trigger_phrase", "")) for one in self.adapters)
+        return list(dict.fromkeys(word.strip() for phrase in phrases for word in phrase.split(",") if word.strip()))
+
+    @property
     def file(self) -> Path:
         """The base's file or folder."""
         return Path(str(self.facts.get("file", self.ref)))
