@@ -24,6 +24,10 @@ class ServeSettings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     folder: Path | None = None
     """The data folder; None: `serve` in the user's data folder."""
+    datasets: Path | None = None
+    """The folder whose folders are the datasets; None: `datasets` in the data folder."""
+    runs: Path | None = None
+    """The folder of run folders; None: `runs` in the data folder."""
     host: str = "127.0.0.1"
     port: int = 7860
     anonymous: Scope | None = None

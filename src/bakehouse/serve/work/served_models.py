@@ -98,6 +98,14 @@ class ServedModels:
     def default(self) -> ServedModel:
         return next(iter(self._models.values()))
 
+    def with_model(self, model: ServedModel) -> ServedModels:
+        """Return these models and one more."""
+        return ServedModels([*self, model])
+
+    def without(self, name: str) -> ServedModels:
+        """Return these models without one."""
+        return ServedModels(model for model in self if model.name != name)
+
     def find(self, name: str | None) -> ServedModel:
         """Return the model with a name; None: the default.
 
