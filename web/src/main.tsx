@@ -1,4 +1,4 @@
-import "@fontsource-variable/inter/wght.css";
+import "./fonts.css";
 import "@mantine/core/styles.css";
 import "@mantine/notifications/styles.css";
 import "./styles.css";

@@ -31,7 +31,7 @@ export function ErrorState({ error, onRetry }: { error: unknown; onRetry?: () =>
   if (!error) return null;
   const [message, hint] = useErrorText(error);
   return (
-    <Alert color="red" icon={<IconAlertTriangle aria-hidden />} title={message} my="md" role="alert" styles={{ title: { whiteSpace: "normal" } }}>
+    <Alert color="red" icon={<IconAlertTriangle aria-hidden />} title={message} my="md" role="alert" styles={{ title: { whiteSpace: "pre-line" } }}>
       {hint && <Text size="sm">{hint}</Text>}
       {onRetry && <Button mt="sm" size="xs" variant="default" onClick={onRetry}>{t("common.again")}</Button>}
     </Alert>

@@ -70,7 +70,8 @@ function Running() {
     <Section title={t("home.running")}>
       <Stack gap="sm">
         {active.map((run) => <RunRow key={run.name} run={run} />)}
-        {jobs.slice(0, 4).map((job) => <LiveJob key={job.id} job={job} />)}
+        {jobs.slice(0, 3).map((job) => <LiveJob key={job.id} job={job} />)}
+        {jobs.length > 3 && <Text size="sm" c="dimmed">{t("common.andMore", { count: jobs.length - 3 })}</Text>}
       </Stack>
     </Section>
   );

@@ -38,13 +38,13 @@ export function BulkBar({ dataset, paths, onDone }: Props) {
       </Group>
       <ErrorState error={removeImages.error} />
       <Modal opened={opened} onClose={close} title={t("bulk.title", { count: paths.length })} closeButtonProps={{ "aria-label": t("common.close") }}>
-        <TagForm place={place} paths={paths} onDone={() => { close(); void done(); }} />
+        <TagForm dataset={dataset} place={place} paths={paths} onDone={() => { close(); void done(); }} />
       </Modal>
     </div>
   );
 }
 
-function TagForm({ place, paths, onDone }: { place: string; paths: string[]; onDone: () => void }) {
+function TagForm({ dataset, place, paths, onDone }: { dataset: string; place: string; paths: string[]; onDone: () => void }) {
   const { t } = useTranslation();
   const [add, setAdd] = useState<string[]>([]);
   const [removed, setRemoved] = useState<string[]>([]);
@@ -56,7 +56,7 @@ function TagForm({ place, paths, onDone }: { place: string; paths: string[]; onD
   const isEmpty = add.length + removed.length === 0;
   return (
     <Stack>
-      <TagsInput label={t("bulk.add")} value={add} onChange={setAdd} searchValue={typed} onSearchChange={setTyped} data={useCompletion(typed)} splitChars={[","]} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
+      <TagsInput label={t("bulk.add")} value={add} onChange={setAdd} searchValue={typed} onSearchChange={setTyped} data={useCompletion(dataset, typed)} splitChars={[","]} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
       <TagsInput label={t("bulk.removeTags")} value={removed} onChange={setRemoved} splitChars={[","]} clearButtonProps={{ "aria-label": t("common.clear") }} />
       {preview.data && (
         <div className="code" style={{ maxHeight: 220, overflow: "auto" }} tabIndex={0}>

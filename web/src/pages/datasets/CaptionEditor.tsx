@@ -5,6 +5,7 @@ import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tansta
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { get, put } from "../../api/client";
+import { tagsQuery } from "../../api/queries";
 import type { DatasetImage } from "../../api/types";
 import { ErrorState } from "../../components/States";
 import { ShowAsCode } from "../../components/ShowAsCode";
@@ -48,7 +49,7 @@ function Editor({ dataset, image, onGo }: { dataset: string; image: DatasetImage
     <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="lg">
       <div className="picture" style={{ aspectRatio: `${image.width} / ${image.height}`, maxHeight: "64dvh" }}><img src={thumbnail(dataset, image.path, 1024)} alt={image.caption ?? image.path} style={{ objectFit: "contain" }} /></div>
       <Stack gap="md">
-        <TagsInput label={t("captions.tags")} description={t("captions.tagsText")} value={tags} onChange={setTags} searchValue={typed} onSearchChange={setTyped} data={useCompletion(typed)} splitChars={[","]} maxDropdownHeight={240} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
+        <TagsInput label={t("captions.tags")} description={t("captions.tagsText")} value={tags} onChange={setTags} searchValue={typed} onSearchChange={setTyped} data={useCompletion(dataset, typed)} splitChars={[","]} maxDropdownHeight={240} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
         <Text size="sm" c="dimmed" className="num">{image.width} × {image.height}</Text>
         <ErrorState error={save.error} />
         <Group justify="space-between">
@@ -64,15 +65,17 @@ function Editor({ dataset, image, onGo }: { dataset: string; image: DatasetImage
   );
 }
 
-/** Tags that begin so, by how often the base has seen them. */
-export function useCompletion(typed: string): string[] {
-  const [asked] = useDebouncedValue(typed.trim(), 150);
-  const { data = [] } = useQuery({
+/** Tags that have what is typed: the dataset's own, then those that the base knows. */
+export function useCompletion(dataset: string, typed: string): string[] {
+  const [asked] = useDebouncedValue(typed.trim().toLowerCase(), 150);
+  const { data: own = [] } = useQuery(tagsQuery(dataset));
+  const { data: known = [] } = useQuery({
     queryKey: ["completion", asked],
     queryFn: async () => (await get<{ tags: { tag: string }[] }>("/tags", { q: asked, limit: 20 })).tags.map((one) => one.tag),
     enabled: asked.length > 0,
     placeholderData: keepPreviousData,
     staleTime: Infinity,
   });
-  return asked ? data : [];
+  if (!asked) return own.slice(0, 20).map((one) => one.tag);
+  return [...new Set([...own.map((one) => one.tag).filter((tag) => tag.toLowerCase().includes(asked)), ...known])];
 }

@@ -13,6 +13,7 @@ import { ErrorState } from "../../components/States";
 import { ShowAsCode } from "../../components/ShowAsCode";
 import { TaskProgress } from "../../components/TaskProgress";
 import { thumbnail } from "../newSubject/names";
+import { useBases } from "../newSubject/useBases";
 
 /** What is wrong with a dataset, and one button that mends what can be mended. Each mend can be undone. */
 export function Findings({ dataset, stamp }: { dataset: string; stamp: number }) {
@@ -23,20 +24,21 @@ export function Findings({ dataset, stamp }: { dataset: string; stamp: number })
   const place = `/datasets/${encodeURIComponent(dataset)}`;
   const known = useQuery({ ...auditQuery(dataset), retry: false });
   const looked = useRef<number | null>(null);
+  const [base] = useBases();
 
   const look = useCallback(async () => {
-    await audit.start(`${place}/audit`, {});
+    await audit.start(`${place}/audit`, base ? { base } : {});
     await client.invalidateQueries({ queryKey: ["audit", dataset] });
-  }, [audit.start, client, dataset, place]);
+  }, [audit.start, base, client, dataset, place]);
 
   const isMissing = known.error instanceof ApiError && known.error.status === 404;
   const isStale = known.data?.stale ?? false;
   useEffect(() => {
-    if ((isMissing || isStale) && looked.current !== stamp && !mend.task) {
+    if (base && (isMissing || isStale) && looked.current !== stamp && !mend.task) {
       looked.current = stamp;
       void look();
     }
-  }, [isMissing, isStale, stamp, look, mend.task]);
+  }, [base, isMissing, isStale, stamp, look, mend.task]);
 
   const findings = known.data?.report.findings ?? [];
   const mendable = findings.filter((one) => one.fix);

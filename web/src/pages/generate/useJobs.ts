@@ -38,5 +38,5 @@ export function useLiveJob(job: Job): Live {
 
 export function useActiveJobs(): Job[] {
   const { data = [] } = useQuery(jobsQuery);
-  return data.filter((job) => job.state === "waiting" || job.state === "running");
+  return data.filter((job) => job.state === "waiting" || job.state === "running").sort((a, b) => a.added - b.added);
 }

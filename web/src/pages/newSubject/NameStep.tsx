@@ -1,12 +1,12 @@
 import { Button, Group, Select, SimpleGrid, Stack, Text, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type KeyboardEvent, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { get, request } from "../../api/client";
-import { modelsQuery } from "../../api/queries";
+import { request } from "../../api/client";
 import type { Dataset } from "../../api/types";
 import { ErrorState } from "../../components/States";
 import { safeName, triggerFor } from "./names";
+import { useBases } from "./useBases";
 
 export interface Subject {
   name: string;
@@ -96,13 +96,4 @@ function moveChoice(event: KeyboardEvent<HTMLButtonElement>, choose: (key: strin
   const next = all[(all.indexOf(event.currentTarget) + by + all.length) % all.length];
   next?.focus();
   if (next?.dataset.kind) choose(next.dataset.kind);
-}
-
-/** Names of the base models on the server, the served ones first. */
-function useBases(): string[] {
-  const { data: presets } = useQuery({ queryKey: ["presets"], queryFn: () => get<{ kinds: unknown[]; bases: (string | { name: string })[] }>("/recipe/presets"), staleTime: Infinity });
-  const { data: models = [] } = useQuery(modelsQuery);
-  const installed = (presets?.bases ?? []).map((one) => (typeof one === "string" ? one : one.name));
-  const served = models.filter((one) => one.adapters.length === 0).map((one) => one.name);
-  return [...new Set([...installed.filter((one) => served.includes(one)), ...installed])];
 }

@@ -1,7 +1,7 @@
 import { useInfiniteQuery, useQueryClient, type InfiniteData } from "@tanstack/react-query";
 import { notifications } from "@mantine/notifications";
 import { Button, Group, Text } from "@mantine/core";
-import { createElement, useCallback } from "react";
+import { useCallback } from "react";
 import { useTranslation } from "react-i18next";
 import { get, remove } from "../api/client";
 import type { Picture } from "../api/types";
@@ -49,7 +49,7 @@ export function useDeletePicture(): (picture: Picture) => void {
         id: picture.id,
         autoClose: UNDO_MS - 300,
         withCloseButton: false,
-        message: createElement(Group, { justify: "space-between" }, createElement(Text, { size: "sm" }, t("picture.deleted")), createElement(Button, { size: "compact-sm", variant: "default", onClick: undo }, t("common.undo"))),
+        message: <Group justify="space-between"><Text size="sm">{t("picture.deleted")}</Text><Button size="compact-sm" variant="default" onClick={undo}>{t("common.undo")}</Button></Group>,
       });
     },
     [client, t],

@@ -1,18 +1,23 @@
-"""Two helps for writing a request: the settings of an existing picture, and the library of templates."""
+"""What helps to write a request: warnings, tags, templates, and the settings of an existing picture."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from bakehouse.core.bundled_models import BUNDLED_BASE
+from bakehouse.data.tag_vocabulary import load_vocabulary
+from bakehouse.data.tags import key
+from bakehouse.data.weighted_prompt import Emphasis
 from bakehouse.generation.infotext import Infotext, read_text
+from bakehouse.generation.prompt import compile_prompt
 from bakehouse.generation.templates import library
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.saved_images import save_text
@@ -41,6 +46,37 @@ class RecallBody(BaseModel):
 
     image: str | None = Field(None, description="Base64 of a PNG, JPEG or WebP, or a data: URL.")
     infotext: str | None = Field(None, description="In place of an image.")
+
+
+class PromptBody(BaseModel):
+    """A prompt to look at."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(max_length=20_000)
+    negative: str = Field("", max_length=20_000)
+    steps: int = Field(20, ge=1, le=1000)
+    emphasis: Emphasis = "original"
+
+
+@OWN.route("POST", "/api/v1/prompt", "read", **SHOWN)
+async def read_prompt(body: PromptBody) -> Response:
+    """Say how a prompt is read: the adapters that it names, and what in it is probably not meant so."""
+    found = await asyncio.to_thread(
+        compile_prompt, body.prompt, body.negative, steps=body.steps, emphasis=body.emphasis
+    )
+    adapters = [{"name": tag.name, "text": tag.text, "unet": tag.unet} for tag in found.adapters]
+    return JSONResponse({"warnings": list(found.warnings), "adapters": adapters})
+
+
+@OWN.route("GET", "/api/v1/tags", "read", **SHOWN)
+async def complete_tag(
+    q: str = Query(min_length=1, max_length=100),
+    vocabulary: str = Query(BUNDLED_BASE, pattern=r"^[\w.+-]{1,64}$", description="crumb, or an installed tagger."),
+    limit: int = Query(20, ge=1, le=200),
+) -> Response:
+    """Complete a tag from a vocabulary: tags that begin so, then tags that contain it, the most frequent first."""
+    return JSONResponse({"tags": await asyncio.to_thread(_completions, q, vocabulary, limit)})
 
 
 @OWN.route("POST", "/api/v1/recall", "read", **SHOWN)
@@ -115,3 +151,16 @@ def _named(text: str, rows: Iterable[dict[str, Any]], key: str) -> tuple[str | N
 @cache
 def _library() -> list[dict[str, Any]]:
     return [one.to_json() for one in library()]
+
+
+def _completions(text: str, vocabulary: str, limit: int) -> list[dict[str, Any]]:
+    wanted = key(text)
+    found = [name for name in _names(vocabulary) if wanted in name]
+    known = load_vocabulary(vocabulary)
+    found.sort(key=lambda name: (not name.startswith(wanted), -(known.count(name) or 0), name))
+    return [{"tag": name, "count": known.count(name)} for name in found[:limit]]
+
+
+@lru_cache(maxsize=4)
+def _names(vocabulary: str) -> tuple[str, ...]:
+    return tuple(load_vocabulary(vocabulary).names())
