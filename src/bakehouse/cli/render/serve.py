@@ -33,6 +33,7 @@ def print_ready(url: str, token: str | None, settings: ServeSettings, *, json: b
     console = stderr_console()
     console.print(f"serving {listed([model.name for model in settings.models])}; Ctrl-C stops it", soft_wrap=True)
     if token is not None:
+        console.print(f"in a browser: {url}/#token={token}", soft_wrap=True)
         console.print(f"token of this session: {token}", soft_wrap=True)
         console.print("one that lasts: bakehouse tokens add NAME", soft_wrap=True)
     elif settings.anonymous is not None:
