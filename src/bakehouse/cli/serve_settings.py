@@ -31,6 +31,8 @@ def serve_settings(
     fetch_hosts: list[str] | None,
     log_prompts: bool,
     folder: Path | None,
+    datasets: Path | None,
+    runs: Path | None,
 ) -> ServeSettings:
     """Return the settings that options give.
 
@@ -60,6 +62,8 @@ def serve_settings(
         models=tuple(ModelToServe.parse(model, base) for model in models),
         engine=engine,
         folder=folder,
+        datasets=datasets,
+        runs=runs,
         host=host,
         port=port,
         anonymous=None if anonymous == "none" else anonymous,

@@ -42,11 +42,11 @@ class Server:
         self.engine = Engine(settings.engine, is_shared=lambda: self.scheduler.is_training or self.tasks.uses_device)
         self.metrics = Metrics()
         self.cache = ResponseCache()
-        self.datasets = Datasets((settings.datasets or store.folder / "datasets").resolve())
+        self.datasets = Datasets(settings.datasets_folder)
         self.thumbnails = Thumbnails(store.folder / "thumbnails")
         self.decoding = asyncio.Semaphore(_DECODING)
         """Images that are decoded at once."""
-        self.runs = Runs((settings.runs or store.folder / "runs").resolve(), JobQueue(store.folder / "queue.db"))
+        self.runs = Runs(settings.runs_folder, JobQueue(store.folder / "queue.db"))
         self.planner = Planner(store.folder / "tasks" / "planner")
         self.recipe_schema: dict[str, Any] | None = None
         """Of the planner, once it was asked."""

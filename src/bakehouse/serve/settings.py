@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bakehouse.serve.guard.limits import Limits
+from bakehouse.serve.store.store import default_folder
 from bakehouse.serve.store.tokens import NO_QUOTA, Quota, Scope
 from bakehouse.serve.work.engine import EngineSettings
 from bakehouse.serve.work.served_models import ModelToServe
@@ -46,6 +47,16 @@ class ServeSettings:
     log_prompts: bool = False
     grace: float = 30.0
     """Seconds that pictures have to be finished when the server is stopped."""
+
+    @property
+    def datasets_folder(self) -> Path:
+        """The folder whose folders are the datasets, as an absolute path."""
+        return (self.datasets or (self.folder or default_folder()) / "datasets").resolve()
+
+    @property
+    def runs_folder(self) -> Path:
+        """The folder of run folders, as an absolute path."""
+        return (self.runs or (self.folder or default_folder()) / "runs").resolve()
 
     @property
     def is_loopback(self) -> bool:

@@ -25,13 +25,15 @@ def print_ready(url: str, token: str | None, settings: ServeSettings, *, json: b
     """Say where the server is, and how to get in."""
     if json:
         names = [model.name for model in settings.models]
-        echo(json_module.dumps({"url": url, "token": token, "models": names}), flush=True)
+        folders = {"datasets": str(settings.datasets_folder), "runs": str(settings.runs_folder)}
+        echo(json_module.dumps({"url": url, "token": token, "models": names, **folders}), flush=True)
         return
     echo(url, flush=True)
     if quiet:
         return
     console = stderr_console()
     console.print(f"serving {listed([model.name for model in settings.models])}; Ctrl-C stops it", soft_wrap=True)
+    console.print(f"datasets in {settings.datasets_folder}, runs in {settings.runs_folder}", soft_wrap=True)
     if token is not None:
         console.print(f"in a browser: {url}/#token={token}", soft_wrap=True)
         console.print(f"token of this session: {token}", soft_wrap=True)

@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field
 
 from bakehouse.curation.journal import Step
+from bakehouse.data.open_image import sniff
 from bakehouse.serve.datasets import edits
 from bakehouse.serve.datasets.image_list import ImageQuery, image_rows
 from bakehouse.serve.datasets.receive import add_files, is_archive
@@ -227,7 +228,7 @@ async def _image(server: Server, name: str, path: str) -> Path:
     """Return an image's file; other files of a dataset's folder are not there."""
     folder = server.datasets.folder(name)
     file = await asyncio.to_thread(file_inside, folder, path, "image")
-    if file.suffix.lower() in (".txt", ".caption", ".json", ".toml", ".zip"):
+    if not await asyncio.to_thread(sniff, file):
         raise not_found(f"there is no image {path[:80]!r}")
     return file
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from bakehouse.core.bundled_models import BUNDLED_BASE
+from bakehouse.core.errors import UsageError
+from bakehouse.core.model_catalogue import locate_model, model_names
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.errors import ServeError, bad_request
@@ -42,8 +46,8 @@ async def recipe_presets(request: Request) -> Response:
     """List the kinds of subjects, and base models that are there."""
     server = server_of(request)
     found = await _schema(server)
-    bases = [{"name": name, "served": name in server.engine.models} for name in _bases(server)]
-    return JSONResponse({"kinds": found["kinds"], "default_base": found["default_base"], "bases": bases})
+    kinds, default = found["kinds"], found["default_base"]
+    return JSONResponse({"kinds": kinds, "default_base": default, "bases": _bases(server)})
 
 
 @OWN.route("POST", "/api/v1/plans", "train", **SHOWN)
@@ -86,10 +90,17 @@ async def _schema(server: Server) -> dict[str, Any]:
     return server.recipe_schema
 
 
-def _bases(server: Server) -> list[str]:
-    """Return the names of bases that need no download, served ones first."""
-    from bakehouse.core.model_catalogue import locate_model, model_names
-
+def _bases(server: Server) -> list[dict[str, Any]]:
+    """Return the base models that can be named, with where each is: `here`, or on the `hub`."""
     served = [model.name for model in server.engine.models if not model.adapters]
-    installed = [name for name in model_names() if locate_model(name, "base") is not None]
-    return list(dict.fromkeys(["crumb", *served, *installed]))
+    here = {BUNDLED_BASE: "here", **dict.fromkeys(served, "here")}
+    found = {**here, **{name: where for name in model_names() if (where := _where(name))}, **here}
+    return [{"name": name, "served": name in served, "where": where} for name, where in found.items()]
+
+
+def _where(name: str) -> str:
+    try:
+        place = locate_model(name, "base")
+    except UsageError:  # of another kind, or not downloaded
+        return ""
+    return "" if place is None else "here" if Path(place).is_absolute() else "hub"

@@ -60,12 +60,18 @@ class Asked:
         else:
             values = parse_toml(self.recipe) if isinstance(self.recipe, str) else dict(self.recipe or {})
             recipe = Recipe.parse(values, source="the recipe")
-            named = self.models.get(recipe.model.base)
-            short = short_settings(recipe, subject=self.subject, kind=self.kind, base=base or named)
+            served = self.models.get(recipe.model.base)
+            short = short_settings(recipe, subject=self.subject, kind=self.kind, base=base or served)
             recipe = recipe.with_values({**short, **self.settings})
-        recipe = recipe.resolved_from(self.roots[0])
+        named = {key: str(self._place(path)) for key, path in _paths(recipe.settings()) if not path.is_absolute()}
+        recipe = recipe.with_values(named).resolved_from(self.roots[0]) if named else recipe
         self._check_paths(recipe)
         return recipe
+
+    def _place(self, path: Path) -> Path:
+        """Return where a relative path is: in the datasets, or as answers show it: `datasets/me`, `runs/one`."""
+        shown = [root.joinpath(*path.parts[1:]) for root in self.roots if path.parts[:1] == (root.name,)]
+        return next((place for place in (self.roots[0] / path, *shown) if place.exists()), self.roots[0] / path)
 
     def _check_paths(self, recipe: Recipe) -> None:
         for key, path in _paths(recipe.settings()):
