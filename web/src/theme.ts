@@ -1,4 +1,6 @@
-import { createTheme, type CSSVariablesResolver, type MantineColorsTuple } from "@mantine/core";
+import {
+  createTheme, type CSSVariablesResolver, defaultVariantColorsResolver, type MantineColorsTuple, type VariantColorsResolver,
+} from "@mantine/core";
 
 const crust: MantineColorsTuple = [
   "#fdf3ec", "#f6e2d4", "#ecc5aa", "#e3a67d", "#db8c57", "#d37a3f", "#bd6222", "#9a4b14", "#823e0f", "#69300a",
@@ -10,11 +12,19 @@ const dark: MantineColorsTuple = [
   "#ece7e1", "#cfc8bf", "#aba298", "#80776d", "#4d463f", "#3a342f", "#2a2622", "#201d1a", "#171513", "#0f0d0c",
 ];
 
+/** Text on the primary color is dark or light as the scheme's shade of it needs. */
+const variantColors: VariantColorsResolver = (input) => {
+  const found = defaultVariantColorsResolver(input);
+  const isPrimary = !input.color || input.color === input.theme.primaryColor;
+  return input.variant === "filled" && isPrimary ? { ...found, color: "var(--mantine-primary-color-contrast)" } : found;
+};
+
 export const theme = createTheme({
   colors: { crust, gray, dark },
   primaryColor: "crust",
   primaryShade: { light: 7, dark: 4 },
   autoContrast: true,
+  variantColorResolver: variantColors,
   luminanceThreshold: 0.3,
   defaultRadius: "md",
   fontFamily: "'Inter Variable', system-ui, -apple-system, 'Segoe UI', 'PingFang SC', 'Noto Sans CJK SC', sans-serif",

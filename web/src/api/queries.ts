@@ -29,8 +29,9 @@ export const jobsQuery = queryOptions({
 });
 export const runsQuery = queryOptions({
   queryKey: ["runs"],
-  queryFn: async () => (await get<{ runs: Run[] }>("/runs")).runs,
-  refetchInterval: (query) => (query.state.data?.some((run) => isActive(run.state)) ? 3_000 : 30_000),
+  queryFn: () => get<{ runs: Run[]; problem: string }>("/runs"),
+  select: (found) => found.runs,
+  refetchInterval: (query) => (query.state.data?.runs.some((run) => isActive(run.state)) ? 3_000 : 30_000),
 });
 export const runQuery = (name: string) => queryOptions({ queryKey: ["runs", name], queryFn: () => get<Run>(`/runs/${encodeURIComponent(name)}`) });
 export const lossesQuery = (name: string) => queryOptions({ queryKey: ["losses", name], queryFn: () => get<Losses>(`/runs/${encodeURIComponent(name)}/losses`, { points: 500 }) });

@@ -59,6 +59,12 @@ class ServeBody(Body):
     weights: str = Field("", description="A file of the run. Default: what its evaluation picked, or the last.")
 
 
+_REPORT_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+}
+"""A report holds its pictures and styles. It runs no scripts here, where a browser would let them ask the server."""
+
+
 @OWN.route("POST", "/api/v1/runs", "train", status_code=201, **SHOWN)
 async def add_run(request: Request, body: TrainBody) -> Response:
     """Queue a training. What was accepted is trained, also if the server is killed."""
@@ -232,7 +238,8 @@ async def get_report(request: Request, name: str) -> Response:
 @OWN.route("GET", "/api/v1/runs/{name}/report/{file:path}", "train", **SHOWN)
 async def get_report_file(request: Request, name: str, file: str) -> Response:
     """Return a file of a run's report: its page, or a picture."""
-    return FileResponse(file_inside(server_of(request).runs.run(name).report, file))
+    path = file_inside(server_of(request).runs.run(name).report, file)
+    return FileResponse(path, headers=_REPORT_HEADERS if path.suffix == ".html" else None)
 
 
 @OWN.route("POST", "/api/v1/runs/{name}/serve", "train", status_code=201, **SHOWN)

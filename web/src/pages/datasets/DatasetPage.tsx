@@ -29,11 +29,11 @@ export function DatasetPage() {
   if (isPending) return <LoadingState what={t("datasets.loadingOne")} />;
   if (!row) return <div className="page"><PageHead title={name} /><ErrorState error={error} onRetry={() => void refetch()} /></div>;
   return (
-    <Stack className="page-wide" gap="lg">
-      <PageHead title={name} text={`${t("datasets.images", { count: row.images })} · ${t("datasets.captioned", { count: row.captioned })}`}>
+    <Stack className="page-wide" gap="md">
+      <div style={{ marginBottom: -16 }}><PageHead title={name} text={`${t("datasets.images", { count: row.images })} · ${t("datasets.captioned", { count: row.captioned })}`}>
         <ShowAsCode compact example={() => ({ command: `bakehouse captions stats datasets/${name}`, method: "GET", path: `/datasets/${encodeURIComponent(name)}/images?limit=200` })} />
         {row.undo && <Undo name={name} operation={row.undo.operation} />}
-      </PageHead>
+      </PageHead></div>
       <PhotoDrop onFiles={sending.send} small />
       {sending.progress && <ProgressLine says={t("photos.sending", { done: sending.progress.done, total: sending.progress.total })} percent={Math.round((100 * sending.progress.done) / sending.progress.total)} />}
       <ErrorState error={sending.error} />

@@ -1,4 +1,4 @@
-import { Badge, Button, Collapse, Group, Stack, Text } from "@mantine/core";
+import { Badge, Button, Code, Collapse, Group, Stack, Text } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { notifications } from "@mantine/notifications";
 import { IconCheck, IconTool } from "@tabler/icons-react";
@@ -11,7 +11,7 @@ import { useTask } from "../../api/tasks";
 import type { Finding } from "../../api/types";
 import { ErrorState } from "../../components/States";
 import { ShowAsCode } from "../../components/ShowAsCode";
-import { TaskProgress } from "../../components/TaskProgress";
+import { ProgressLine, TaskProgress } from "../../components/TaskProgress";
 import { thumbnail } from "../newSubject/names";
 import { useBases } from "../newSubject/useBases";
 
@@ -64,6 +64,8 @@ export function Findings({ dataset, stamp }: { dataset: string; stamp: number })
     notifications.show({ id, autoClose: 15_000, title: t("findings.mended"), message: <Button mt={6} size="compact-sm" variant="default" onClick={() => void undo()}>{t("common.undo")}</Button> });
   };
 
+  const isLooking = audit.task !== null || known.isPending || (isMissing && looked.current !== stamp && !audit.error);
+  if (isLooking && !audit.task) return <div className="card"><ProgressLine says={t("findings.looking")} percent={null} /></div>;
   if (audit.task) return <div className="card"><TaskProgress task={audit.task} what={t("findings.looking")} /></div>;
   if (mend.task) return <div className="card"><TaskProgress task={mend.task} what={t("findings.mending", { command: mend.task.title })} /></div>;
   return (
@@ -79,7 +81,7 @@ export function Findings({ dataset, stamp }: { dataset: string; stamp: number })
             {mendable.length > 0 && (
               <Group gap="xs">
                 <ShowAsCode compact example={() => ({ command: mendable.map((one) => one.fix?.command).join("\n"), method: "POST", path: `${place}/operations`, body: { operation: mendable[0]?.fix?.operation, arguments: mendable[0]?.fix?.arguments, preview: false } })} />
-                <Button leftSection={<IconTool size={17} aria-hidden />} onClick={() => void mendAll()}>{t("findings.mend", { count: mendable.length })}</Button>
+                <Button leftSection={<IconTool size={17} aria-hidden />} onClick={() => void mendAll()}>{mendable.length === findings.length ? t("findings.mendAll") : t("findings.mend", { count: mendable.length, total: findings.length })}</Button>
               </Group>
             )}
           </Group>
@@ -102,9 +104,10 @@ function FindingRow({ dataset, finding }: { dataset: string; finding: Finding })
       <Group wrap="nowrap" align="flex-start" gap="sm">
         <Badge variant="light" color={COLORS[level] ?? "orange"} tt="none" mt={2} style={{ flexShrink: 0 }}>{label}</Badge>
         <div style={{ minWidth: 0, flex: 1 }}>
-          <Text fw={500}>{finding.title}</Text>
-          <Text size="sm" c="dimmed">{finding.why}</Text>
-          {!finding.fix && finding.advice && <Text size="sm" mt={2}>{finding.advice}</Text>}
+          <Text fw={500} className="sentence">{finding.title}</Text>
+          <Text size="sm" c="dimmed" className="sentence">{finding.why}</Text>
+          {finding.fix && <Text size="sm" mt={2}>{t("findings.mendedBy")} <Code>{[finding.fix.operation, ...finding.fix.arguments].join(" ")}</Code></Text>}
+          {!finding.fix && finding.advice && <Text size="sm" mt={2} className="sentence">{finding.advice}</Text>}
           {finding.files.length > 0 && <Button mt={4} px={0} size="compact-sm" variant="transparent" onClick={toggle} aria-expanded={opened}>{t("findings.files", { count: finding.files.length })}</Button>}
           <Collapse expanded={opened}>
             {opened && <div className="thumbs">{finding.files.slice(0, 24).map((file) => <div key={file} className="thumb"><img src={thumbnail(dataset, file)} alt={file} title={file} loading="lazy" /></div>)}</div>}

@@ -1,10 +1,11 @@
-import { Alert, Button, Collapse, Group, SimpleGrid, Stack, Table, Text } from "@mantine/core";
-import { useDisclosure } from "@mantine/hooks";
+import { Alert, Button, Collapse, Group, NumberInput, SimpleGrid, Stack, Table, Text } from "@mantine/core";
+import { useDebouncedValue, useDisclosure } from "@mantine/hooks";
 import { IconAlertTriangle, IconFlame } from "@tabler/icons-react";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import { post } from "../../api/client";
+import { ApiError, post } from "../../api/client";
 import type { Plan, Run } from "../../api/types";
 import { ErrorState, LoadingState } from "../../components/States";
 import { ShowAsCode } from "../../components/ShowAsCode";
@@ -20,16 +21,31 @@ interface Props {
   onStarted: () => void;
 }
 
+const MOST_NAMES = 50;
+
+/** Begin a training under a name, or the first of NAME-2, NAME-3 ... that is free. */
+async function addRun(name: string, asked: object): Promise<Run> {
+  for (let number = 1; ; number += 1) {
+    try {
+      return await post<Run>("/runs", { ...asked, name: number === 1 ? name : `${name}-${number}` });
+    } catch (failed) {
+      if (!(failed instanceof ApiError && failed.code === "exists") || number === MOST_NAMES) throw failed;
+    }
+  }
+}
+
 /** What the training comes to, in plain words, and the button that starts it. */
 export function PlanStep({ dataset, subject, onBack, onStarted }: Props) {
   const { t } = useTranslation();
   const client = useQueryClient();
   const navigate = useNavigate();
-  const asked = { dataset, subject: `${subject.trigger} ${subject.classWord}`, kind: subject.kind, base: subject.base };
-  const plan = useQuery({ queryKey: ["plan", asked], queryFn: () => post<Plan>("/plans", asked), staleTime: 0 });
+  const [most, setMost] = useState<number | null>(null);
+  const [steps] = useDebouncedValue(most, 600);
+  const asked = { ...(steps ? { settings: { "train.steps": steps } } : {}), dataset, subject: `${subject.trigger} ${subject.classWord}`, kind: subject.kind, base: subject.base };
+  const plan = useQuery({ queryKey: ["plan", asked], queryFn: () => post<Plan>("/plans", asked), staleTime: 0, placeholderData: keepPreviousData });
   const name = safeName(subject.name) || dataset;
   const start = useMutation({
-    mutationFn: () => post<Run>("/runs", { ...asked }),
+    mutationFn: () => addRun(name, asked),
     onSuccess: async (run) => {
       await client.invalidateQueries({ queryKey: ["runs"] });
       onStarted();
@@ -40,7 +56,7 @@ export function PlanStep({ dataset, subject, onBack, onStarted }: Props) {
     <Stack gap="lg">
       {plan.isPending && <LoadingState what={t("plan.loading")} />}
       <ErrorState error={plan.error} onRetry={() => void plan.refetch()} />
-      {plan.data && <Figures plan={plan.data} />}
+      {plan.data && <Figures plan={plan.data} most={most} onMost={setMost} />}
       {plan.data?.warnings.map((text) => <Alert key={text} color="orange" icon={<IconAlertTriangle aria-hidden />}>{text}</Alert>)}
       {plan.data && <Reasons plan={plan.data} />}
       <ErrorState error={start.error} />
@@ -55,7 +71,7 @@ export function PlanStep({ dataset, subject, onBack, onStarted }: Props) {
   );
 }
 
-function Figures({ plan }: { plan: Plan }) {
+function Figures({ plan, most, onMost }: { plan: Plan; most: number | null; onMost: (most: number | null) => void }) {
   const { t, i18n } = useTranslation();
   const duration = useDuration();
   const figures = [
@@ -74,7 +90,10 @@ function Figures({ plan }: { plan: Plan }) {
           </div>
         ))}
       </SimpleGrid>
-      <Text mt="md" c="dimmed">{t("plan.goesOn")}</Text>
+      <Group mt="lg" justify="space-between" align="flex-end" gap="lg">
+        <Text c="dimmed" maw={420}>{t("plan.goesOn")}</Text>
+        <NumberInput w={170} label={t("plan.most")} placeholder={String(plan.steps)} min={1} value={most ?? ""} onChange={(value) => onMost(value === "" ? null : Number(value))} />
+      </Group>
     </div>
   );
 }

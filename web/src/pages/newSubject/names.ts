@@ -12,5 +12,5 @@ export function triggerFor(name: string): string {
   return `${consonants.slice(0, 3) || "zw"}x`.padStart(3, "z");
 }
 
-export const thumbnail = (dataset: string, path: string, size = 256) =>
-  `/api/v1/datasets/${encodeURIComponent(dataset)}/thumbnail/${encodePath(path)}?size=${size}`;
+export const thumbnail = (dataset: string, path: string, size = 256, version = 0) =>
+  `/api/v1/datasets/${encodeURIComponent(dataset)}/thumbnail/${encodePath(path)}?size=${size}${version ? `&v=${version}` : ""}`;

@@ -2,7 +2,7 @@ import { Anchor, Button, Group, Stack, Text, Title } from "@mantine/core";
 import { IconExternalLink, IconScale } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
-import { address, get } from "../../api/client";
+import { address, encodePath, get } from "../../api/client";
 import { useScope } from "../../api/queries";
 import { useTask } from "../../api/tasks";
 import type { Run } from "../../api/types";
@@ -11,8 +11,10 @@ import { ShowAsCode } from "../../components/ShowAsCode";
 import { TaskProgress } from "../../components/TaskProgress";
 
 interface Report {
-  verdict: string;
-  pick: Record<string, unknown> | null;
+  scores: {
+    verdict?: { word: string; why: string; mend: string };
+    pick?: { weights: string; weight: number; epoch: number; why: string };
+  };
   files: string[];
 }
 
@@ -29,9 +31,9 @@ export function Evaluation({ run }: { run: Run }) {
     await client.invalidateQueries({ queryKey: ["runs"] });
     await client.invalidateQueries({ queryKey: ["report", run.name] });
   };
-  const file = (name: string) => address(`${place}/report/${encodeURIComponent(name)}`);
+  const file = (name: string) => address(`${place}/report/${encodePath(name)}`);
   const files = report.data?.files ?? [];
-  const pictures = files.filter((one) => /\.(png|webp|jpe?g)$/i.test(one));
+  const pictures = files.filter((one) => one === "grid.png");
   const page = files.find((one) => one.endsWith(".html"));
   return (
     <section>
@@ -41,8 +43,7 @@ export function Evaluation({ run }: { run: Run }) {
         <TaskProgress task={task.task} what={t("evaluation.working")} />
         <ErrorState error={task.error ?? report.error} />
         {run.report && report.isPending && <LoadingState what={t("evaluation.loading")} />}
-        {report.data && <Text fz={17}>{report.data.verdict}</Text>}
-        {report.data?.pick && <Pick pick={report.data.pick} />}
+        {report.data && <Verdict scores={report.data.scores} />}
         {pictures.map((one) => <img key={one} src={file(one)} alt={t("evaluation.grid")} style={{ maxWidth: "100%", borderRadius: 10 }} loading="lazy" />)}
         <Group gap="xs">
           {mayTrain && <Button variant={run.report ? "default" : "filled"} leftSection={<IconScale size={17} aria-hidden />} onClick={() => void evaluate()} loading={task.task !== null}>{run.report ? t("evaluation.again") : t("evaluation.start")}</Button>}
@@ -54,13 +55,18 @@ export function Evaluation({ run }: { run: Run }) {
   );
 }
 
-function Pick({ pick }: { pick: Record<string, unknown> }) {
+function Verdict({ scores: { verdict, pick } }: { scores: Report["scores"] }) {
   const { t } = useTranslation();
-  const reason = typeof pick.reason === "string" ? pick.reason : typeof pick.why === "string" ? pick.why : "";
   return (
-    <div>
-      <Text fw={600}>{t("evaluation.pick")}</Text>
-      <Text c="dimmed">{[pick.file ?? pick.name ?? pick.weights ?? pick.checkpoint, reason].filter(Boolean).map(String).join(": ")}</Text>
-    </div>
+    <>
+      {verdict && <div><Text fz={19} fw={600} className="sentence">{verdict.word}</Text><Text className="sentence">{verdict.why}</Text>{verdict.mend && <Text mt={4} className="sentence">{verdict.mend}</Text>}</div>}
+      {pick?.weights && (
+        <div>
+          <Text fw={600}>{t("evaluation.pick")}</Text>
+          <Text>{t("evaluation.picked", { file: pick.weights.split("/").at(-1), epoch: pick.epoch, strength: pick.weight })}</Text>
+          <Text c="dimmed" className="sentence">{pick.why}</Text>
+        </div>
+      )}
+    </>
   );
 }

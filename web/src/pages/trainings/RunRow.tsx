@@ -18,6 +18,7 @@ export function useRunLine(): (run: Run) => string {
   return (run) => {
     if (run.state === "waiting") return run.waits_for ? t("run.waitsFor", { what: run.waits_for }) : t("run.waits", { place: run.place ?? 1 });
     if (run.state === "failed") return run.error;
+    if (run.state === "running" && (run.steps === 0 || run.step === 0)) return t("run.preparing");
     const steps = t("run.step", { step: run.step.toLocaleString(i18n.language), steps: run.steps.toLocaleString(i18n.language) });
     return run.state === "running" && run.seconds_left !== null ? `${steps} · ${t("run.left", { time: duration(run.seconds_left) })}` : steps;
   };

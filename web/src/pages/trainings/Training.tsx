@@ -69,7 +69,7 @@ function Progress({ run }: { run: Run }) {
   if (run.state === "failed") return <Alert color="red" title={run.error} role="alert" />;
   return (
     <div className="card">
-      <Group justify="space-between" mb={8}><Text className="num" role="status">{line(run)}</Text><Text fw={600} className="num">{percent} %</Text></Group>
+      <Group justify="space-between" mb={8} wrap="nowrap" align="flex-start"><Text className="num" role="status">{line(run)}</Text><Text fw={600} className="num" style={{ whiteSpace: "nowrap" }}>{percent} %</Text></Group>
       <div className="bar" role="progressbar" aria-label={line(run)} aria-valuenow={percent} aria-valuemin={0} aria-valuemax={100}><div style={{ width: `${percent}%` }} /></div>
     </div>
   );

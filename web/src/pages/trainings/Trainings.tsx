@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Group, Stack, Title, Tooltip } from "@mantine/core";
+import { ActionIcon, Alert, Button, Group, Stack, Title, Tooltip } from "@mantine/core";
 import { IconArrowUp, IconPlus, IconStack2 } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
@@ -15,6 +15,7 @@ export function Trainings() {
   const { t } = useTranslation();
   const mayTrain = useScope("train");
   const { data: runs = [], isPending, error, refetch } = useQuery(runsQuery);
+  const { data: problem } = useQuery({ ...runsQuery, select: (found) => found.problem });
   const active = runs.filter((run) => ["running", "stopping"].includes(run.state));
   const waiting = runs.filter((run) => run.state === "waiting").sort((a, b) => (a.place ?? 0) - (b.place ?? 0));
   const ended = runs.filter((run) => !active.includes(run) && !waiting.includes(run));
@@ -26,6 +27,7 @@ export function Trainings() {
       </PageHead>
       {isPending && <LoadingState what={t("trainings.loading")} />}
       <ErrorState error={error} onRetry={() => void refetch()} />
+      {problem && <Alert color="orange" mb="md" role="alert">{problem}</Alert>}
       {!isPending && !error && runs.length === 0 && <EmptyState icon={IconStack2} title={t("trainings.emptyTitle")}>{t("trainings.emptyText")}</EmptyState>}
       <Stack gap="xl">
         <Part title={t("trainings.now")} runs={active} />
