@@ -1,4 +1,4 @@
-"""Datasets over HTTP: uploads, lists, captions, masks, tags, steps that are undone, the trash, and paths that lead out."""
+"""Datasets over HTTP: uploads, lists, captions, masks, tags, undo, the trash, and paths that lead out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from bakehouse.serve.guard.paths import file_inside, relative_path
 from bakehouse.serve.tasks.operations import OPERATIONS, operation_arguments, operation_of
 from tests.serve.conftest import png
 from tests.serve.test_guard import bomb
+
+MULTIPART = "multipart/form-data; boundary=x"
 
 
 def part(name: str, data: bytes) -> tuple[str, tuple[str, bytes, str]]:

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import re
 import sys
+import tomllib
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -58,7 +59,7 @@ class Asked:
             )
             check_subjects(recipe, Path(self.folder))
         else:
-            values = parse_toml(self.recipe) if isinstance(self.recipe, str) else dict(self.recipe or {})
+            values = _table(self.recipe) if isinstance(self.recipe, str) else dict(self.recipe or {})
             recipe = Recipe.parse(values, source="the recipe")
             served = self.models.get(recipe.model.base)
             short = short_settings(recipe, subject=self.subject, kind=self.kind, base=base or served)
@@ -129,6 +130,13 @@ def _summary(made: Plan) -> list[str]:
         f"about {duration(cost.seconds)} on {cost.device}, {size(cost.memory_bytes)} of memory, "
         f"{size(cost.disk_bytes)} of disk (estimates, within a factor of two)",
     ]
+
+
+def _table(text: str) -> dict[str, Any]:
+    try:
+        return parse_toml(text)
+    except tomllib.TOMLDecodeError as e:
+        raise UsageError(f"the recipe is not TOML: {e}") from e
 
 
 def _paths(values: Any, key: str = "") -> list[tuple[str, Path]]:
