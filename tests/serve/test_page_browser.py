@@ -23,7 +23,7 @@ pytestmark = [
 MIRA = Path(__file__).parents[2] / "src/bakehouse/assets/examples/mira"
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
 PAGES = ("/", "/generate", "/gallery", "/new", "/datasets", "/trainings", "/usage", "/settings")
-SECONDS = 60_000
+SECONDS = 200_000
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +91,15 @@ def test_a_picture_is_drawn_starred_found_and_used_again(new_page):
 
 def test_photos_become_a_training_and_a_picture(new_page):
     page = new_page("/new")
-    photos = [MIRA / f"{number:02}{ending}" for number in range(1, 11) for ending in (".png", ".txt")]
+    photos = [MIRA / f"{number:02}{ending}" for number in range(1, 7) for ending in (".png", ".txt")]
     page.locator("input[type=file]:not([data-folder])").set_input_files(photos)
-    page.get_by_text("10 photos").wait_for()
+    page.get_by_text("6 photos").wait_for()
     page.get_by_role("button", name="Next").click()
     page.get_by_label("What do you call it?").fill("Mira")
     page.get_by_role("radio", name="Style").click()
     assert page.get_by_label("Its word in prompts").input_value() == "mrx"
     page.get_by_role("button", name="Next").click()
     page.get_by_label("Most steps").fill("2")
-    page.get_by_text("2 steps").or_(page.get_by_text("epoch")).first.wait_for()
     page.get_by_role("button", name="Train", exact=True).click()
     page.wait_for_url("**/trainings/Mira")
     page.get_by_role("button", name="Draw with it").click()

@@ -33,7 +33,7 @@ export const runsQuery = queryOptions({
   select: (found) => found.runs,
   refetchInterval: (query) => (query.state.data?.runs.some((run) => isActive(run.state)) ? 3_000 : 30_000),
 });
-export const runQuery = (name: string) => queryOptions({ queryKey: ["runs", name], queryFn: () => get<Run>(`/runs/${encodeURIComponent(name)}`) });
+export const runQuery = (name: string) => queryOptions({ queryKey: ["runs", name], queryFn: () => get<Run>(`/runs/${encodeURIComponent(name)}`), refetchInterval: (query) => (query.state.data && isActive(query.state.data.state) ? 15_000 : false) });
 export const lossesQuery = (name: string) => queryOptions({ queryKey: ["losses", name], queryFn: () => get<Losses>(`/runs/${encodeURIComponent(name)}/losses`, { points: 500 }) });
 export const samplesQuery = (name: string) => queryOptions({ queryKey: ["samples", name], queryFn: async () => (await get<{ samples: Sample[] }>(`/runs/${encodeURIComponent(name)}/samples`)).samples });
 export const datasetsQuery = queryOptions({ queryKey: ["datasets"], queryFn: async () => (await get<{ datasets: Dataset[] }>("/datasets")).datasets });

@@ -27,7 +27,7 @@ export function BulkBar({ dataset, paths, onDone }: Props) {
   };
   const removeImages = useMutation({ mutationFn: () => post(`${place}/remove`, { paths }), onSuccess: done });
   return (
-    <div style={{ position: "sticky", bottom: 16, zIndex: 20, marginTop: 16 }}>
+    <div className="bulk">
       <Group className="card" p="sm" justify="space-between" style={{ boxShadow: "var(--mantine-shadow-md)" }}>
         <Text fw={600} role="status">{t("bulk.chosen", { count: paths.length })}</Text>
         <Group gap="xs">

@@ -96,9 +96,9 @@ function Filters({ name, filter, onChange }: { name: string; filter: ImageFilter
   return (
     <Group mb="md" gap="sm">
       <TextInput style={{ flex: "1 1 200px" }} type="search" leftSection={<IconSearch size={17} aria-hidden />} aria-label={t("datasets.search")} placeholder={t("datasets.search")} value={filter.q} onChange={(event) => onChange({ ...filter, q: event.currentTarget.value })} />
-      <Select {...clear} w={180} aria-label={t("datasets.tag")} placeholder={t("datasets.tag")} searchable limit={60} data={tags.map((one) => ({ value: one.tag, label: `${one.tag} (${one.count})` }))} value={filter.tag} onChange={(tag) => onChange({ ...filter, tag })} />
-      <Select {...clear} w={170} aria-label={t("datasets.caption")} placeholder={t("datasets.caption")} data={[{ value: "yes", label: t("datasets.withCaption") }, { value: "no", label: t("datasets.withoutCaption") }]} value={filter.caption} onChange={(caption) => onChange({ ...filter, caption })} />
-      {findings.length > 0 && <Select {...clear} w={210} aria-label={t("datasets.finding")} placeholder={t("datasets.finding")} data={findings.map(([value, label]) => ({ value, label }))} value={filter.finding} onChange={(finding) => onChange({ ...filter, finding })} />}
+      <Select {...clear} style={{ flex: "1 1 130px", maxWidth: 240 }} aria-label={t("datasets.tag")} placeholder={t("datasets.tag")} searchable limit={60} data={tags.map((one) => ({ value: one.tag, label: `${one.tag} (${one.count})` }))} value={filter.tag} onChange={(tag) => onChange({ ...filter, tag })} />
+      <Select {...clear} style={{ flex: "1 1 130px", maxWidth: 240 }} aria-label={t("datasets.caption")} placeholder={t("datasets.caption")} data={[{ value: "yes", label: t("datasets.withCaption") }, { value: "no", label: t("datasets.withoutCaption") }]} value={filter.caption} onChange={(caption) => onChange({ ...filter, caption })} />
+      {findings.length > 0 && <Select {...clear} style={{ flex: "1 1 130px", maxWidth: 240 }} aria-label={t("datasets.finding")} placeholder={t("datasets.finding")} data={findings.map(([value, label]) => ({ value, label }))} value={filter.finding} onChange={(finding) => onChange({ ...filter, finding })} />}
     </Group>
   );
 }

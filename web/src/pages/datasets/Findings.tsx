@@ -19,8 +19,8 @@ import { useBases } from "../newSubject/useBases";
 export function Findings({ dataset, stamp }: { dataset: string; stamp: number }) {
   const { t } = useTranslation();
   const client = useQueryClient();
-  const audit = useTask();
-  const mend = useTask();
+  const audit = useTask(dataset, "audit", () => client.invalidateQueries({ queryKey: ["audit", dataset] }));
+  const mend = useTask(dataset, "operation", () => client.invalidateQueries({ queryKey: ["audit", dataset] }));
   const place = `/datasets/${encodeURIComponent(dataset)}`;
   const known = useQuery({ ...auditQuery(dataset), retry: false });
   const looked = useRef<number | null>(null);
@@ -33,12 +33,13 @@ export function Findings({ dataset, stamp }: { dataset: string; stamp: number })
 
   const isMissing = known.error instanceof ApiError && known.error.status === 404;
   const isStale = known.data?.stale ?? false;
+  const isReady = base !== undefined && !audit.isChecking && !mend.isChecking && !audit.task && !mend.task;
   useEffect(() => {
-    if (base && (isMissing || isStale) && looked.current !== stamp && !mend.task) {
+    if (isReady && (isMissing || isStale) && looked.current !== stamp) {
       looked.current = stamp;
       void look();
     }
-  }, [base, isMissing, isStale, stamp, look, mend.task]);
+  }, [isReady, isMissing, isStale, stamp, look]);
 
   const findings = known.data?.report.findings ?? [];
   const mendable = findings.filter((one) => one.fix);

@@ -64,7 +64,7 @@ export function PlanStep({ dataset, subject, onBack, onStarted }: Props) {
         <Button size="md" variant="default" onClick={onBack}>{t("new.back")}</Button>
         <Group gap="xs">
           <ShowAsCode example={() => ({ command: `bakehouse train datasets/${dataset} --subject "${asked.subject}" --kind ${subject.kind} --base ${subject.base} --run runs/${name}`, method: "POST", path: "/runs", body: asked })} />
-          <Button size="md" leftSection={<IconFlame size={19} aria-hidden />} onClick={() => start.mutate()} loading={start.isPending} disabled={!plan.data}>{t("plan.train")}</Button>
+          <Button size="md" leftSection={<IconFlame size={19} aria-hidden />} onClick={() => start.mutate()} loading={start.isPending} disabled={!plan.data || plan.isPlaceholderData || most !== steps}>{t("plan.train")}</Button>
         </Group>
       </Group>
     </Stack>

@@ -23,13 +23,16 @@ export function Evaluation({ run }: { run: Run }) {
   const { t } = useTranslation();
   const client = useQueryClient();
   const mayTrain = useScope("train");
-  const task = useTask();
+  const refresh = async () => {
+    await client.invalidateQueries({ queryKey: ["runs"] });
+    await client.invalidateQueries({ queryKey: ["report", run.name] });
+  };
+  const task = useTask(run.name, "evaluate", refresh);
   const place = `/runs/${encodeURIComponent(run.name)}`;
   const report = useQuery({ queryKey: ["report", run.name], queryFn: () => get<Report>(`${place}/report`), enabled: run.report });
   const evaluate = async () => {
     await task.start(`${place}/evaluate`, {});
-    await client.invalidateQueries({ queryKey: ["runs"] });
-    await client.invalidateQueries({ queryKey: ["report", run.name] });
+    await refresh();
   };
   const file = (name: string) => address(`${place}/report/${encodePath(name)}`);
   const files = report.data?.files ?? [];

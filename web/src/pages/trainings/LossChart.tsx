@@ -8,6 +8,19 @@ import type { Losses } from "../../api/types";
 
 const HEIGHT = 240;
 
+/** Means over the last steps, a twentieth of them all: single steps say little. */
+function smoothed(values: (number | null)[]): (number | null)[] {
+  const share = 1 - 1 / Math.max(1, values.length / 20);
+  let mean = 0;
+  let weight = 0;
+  return values.map((value) => {
+    if (value === null) return null;
+    mean = share * mean + (1 - share) * value;
+    weight = share * weight + (1 - share);
+    return mean / weight;
+  });
+}
+
 /** The loss over the steps, that of the subject and that of the class images apart where both exist. */
 export function LossChart({ losses }: { losses: Losses }) {
   const { t } = useTranslation();
@@ -21,9 +34,11 @@ export function LossChart({ losses }: { losses: Losses }) {
     const color = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const [ink, line, dimmed] = [color("--mantine-primary-color-filled"), color("--line"), color("--mantine-color-dimmed")];
     const axis = { stroke: dimmed, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px 'Inter Variable', sans-serif" };
-    const curve = (label: string, stroke: string) => ({ label, stroke, width: 2, spanGaps: true, points: { show: false } });
-    const series = hasPrior ? [{ label: t("loss.step") }, curve(t("loss.subject"), ink), curve(t("loss.prior"), dimmed)] : [{ label: t("loss.step") }, curve(t("loss.loss"), ink)];
-    const data = hasPrior ? [losses.step, losses.subject, losses.prior] : [losses.step, losses.loss];
+    const curve = (label: string, stroke: string) => ({ label, stroke, width: 2.5, spanGaps: true, points: { show: false }, value: (_: uPlot, value: number | null) => value?.toFixed(4) ?? "–" });
+    const main = hasPrior ? losses.subject : losses.loss;
+    const faint = { ...curve(t("loss.each"), `color-mix(in srgb, ${ink} 30%, transparent)`), width: 1 };
+    const series = [{ label: t("loss.step") }, faint, curve(hasPrior ? t("loss.subject") : t("loss.loss"), ink), ...(hasPrior ? [curve(t("loss.prior"), dimmed)] : [])];
+    const data = [losses.step, main, smoothed(main), ...(hasPrior ? [smoothed(losses.prior)] : [])];
     const chart = new uPlot({ width, height: HEIGHT, series, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 58 }], cursor: { drag: { x: true, y: false } } }, data as uPlot.AlignedData, holder.current);
     return () => chart.destroy();
   }, [width, losses, hasPrior, scheme, t]);

@@ -32,7 +32,7 @@ export function RunRow({ run }: { run: Run }) {
   return (
     <Link to="/trainings/$name" params={{ name: run.name }} className="card card-link focusable" style={{ padding: "14px 18px" }}>
       <Group justify="space-between" wrap="nowrap">
-        <Text fw={600} truncate>{run.title || run.name}</Text>
+        <Text fw={600} truncate>{run.name}</Text>
         <RunState run={run} />
       </Group>
       <Text size="sm" c="dimmed" className="num" lineClamp={2}>{line(run)}</Text>

@@ -3,7 +3,7 @@ import { notifications } from "@mantine/notifications";
 import { IconBrush, IconDownload, IconPlayerPlay, IconPlayerStop } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
-import { lazy, type ReactNode, Suspense } from "react";
+import { lazy, type ReactNode, Suspense, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { address, post } from "../../api/client";
 import { useEvents } from "../../api/events";
@@ -24,14 +24,14 @@ export function Training() {
   const { name } = useParams({ strict: false }) as { name: string };
   const { data: run, isPending, error, refetch } = useQuery(runQuery(name));
   const isActive = run !== undefined && ["waiting", "running", "stopping"].includes(run.state);
-  useRunEvents(name, isActive);
+  const doing = useRunEvents(name, isActive);
   if (isPending) return <LoadingState what={t("run.loading")} />;
   if (!run) return <div className="page"><PageHead title={name} /><ErrorState error={error} onRetry={() => void refetch()} /></div>;
   return (
     <div className="page">
-      <PageHead title={run.title || run.name} text={<RunState run={run} />}><Actions run={run} /></PageHead>
+      <PageHead title={run.name} text={<RunState run={run} />}><Actions run={run} /></PageHead>
       <Stack gap={34}>
-        <Progress run={run} />
+        <Progress run={run} doing={doing} />
         <Section title={t("run.samples")}><SampleStrip run={name} isActive={isActive} /></Section>
         <Section title={t("run.loss")}><Curve name={name} isActive={isActive} /></Section>
         {run.weights.length > 0 && <Evaluation run={run} />}
@@ -45,31 +45,46 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
   return <section><Title order={2} fz={18} mb="sm">{title}</Title><div className="card">{children}</div></section>;
 }
 
-const EVENTS = ["step", "sampled", "saved", "state", "finished", "failed", "stopped"] as const;
+const EVENTS = ["progress", "started", "step", "sampled", "state"] as const;
+
+interface RunEvent {
+  step?: number;
+  loss?: number;
+  run?: Run;
+  what?: string;
+  done?: number;
+  total?: number;
+}
 
 /** Keep a training's row as its events say. The curve and the samples are fetched again when they have changed. */
-function useRunEvents(name: string, isActive: boolean): void {
+function useRunEvents(name: string, isActive: boolean): RunEvent | null {
   const client = useQueryClient();
+  const [doing, setDoing] = useState<RunEvent | null>(null);
   useEvents(isActive ? address(`/runs/${encodeURIComponent(name)}/events`, { steps: 20 }) : null, EVENTS, (kind, data) => {
-    const event = data as Partial<Run> & { step?: number; loss?: number };
+    const event = data as RunEvent;
+    if (kind === "progress") setDoing(event);
+    if (kind === "started" || kind === "step") setDoing(null);
     if (kind === "step") client.setQueryData(runQuery(name).queryKey, (was) => was && { ...was, step: event.step ?? was.step, loss: event.loss ?? was.loss });
     if (kind === "sampled") void client.invalidateQueries({ queryKey: ["samples", name] });
-    if (kind === "state" && event.name) {
-      client.setQueryData(runQuery(name).queryKey, event as Run);
+    if (kind === "state" && event.run) {
+      client.setQueryData(runQuery(name).queryKey, event.run);
       void client.invalidateQueries({ queryKey: ["runs"] });
-      return ["waiting", "running", "stopping"].includes(String(event.state));
+      void client.invalidateQueries({ queryKey: ["losses", name] });
+      return ["waiting", "running", "stopping"].includes(event.run.state);
     }
     return true;
   });
+  return isActive ? doing : null;
 }
 
-function Progress({ run }: { run: Run }) {
+function Progress({ run, doing }: { run: Run; doing: RunEvent | null }) {
+  const { t } = useTranslation();
   const line = useRunLine();
   const percent = run.steps ? Math.round((100 * run.step) / run.steps) : 0;
   if (run.state === "failed") return <Alert color="red" title={run.error} role="alert" />;
   return (
     <div className="card">
-      <Group justify="space-between" mb={8} wrap="nowrap" align="flex-start"><Text className="num" role="status">{line(run)}</Text><Text fw={600} className="num" style={{ whiteSpace: "nowrap" }}>{percent} %</Text></Group>
+      <Group justify="space-between" mb={8} wrap="nowrap" align="flex-start"><Text className="num" role="status">{run.state === "running" && run.step === 0 && doing?.total ? t("task.counted", { what: doing.what, done: doing.done, total: doing.total }) : line(run)}</Text><Text fw={600} className="num" style={{ whiteSpace: "nowrap" }}>{percent} %</Text></Group>
       <div className="bar" role="progressbar" aria-label={line(run)} aria-valuenow={percent} aria-valuemin={0} aria-valuemax={100}><div style={{ width: `${percent}%` }} /></div>
     </div>
   );

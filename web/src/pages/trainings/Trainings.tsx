@@ -20,7 +20,7 @@ export function Trainings() {
   const waiting = runs.filter((run) => run.state === "waiting").sort((a, b) => (a.place ?? 0) - (b.place ?? 0));
   const ended = runs.filter((run) => !active.includes(run) && !waiting.includes(run));
   return (
-    <div className="page" style={{ maxWidth: 860 }}>
+    <div className="page">
       <PageHead title={t("trainings.title")} text={t("trainings.text")}>
         <ShowAsCode compact example={() => ({ command: "bakehouse queue list", method: "GET", path: "/runs" })} />
         {mayTrain && <Button component={Link} to="/new" leftSection={<IconPlus size={17} aria-hidden />}>{t("nav.new")}</Button>}
