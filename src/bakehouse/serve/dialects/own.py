@@ -185,6 +185,7 @@ def _picture(picture: Picture) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
         "infotext": picture.infotext,
+        "flagged": picture.flagged,
     }
 
 
