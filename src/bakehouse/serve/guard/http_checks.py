@@ -118,7 +118,9 @@ def _with_headers(send: Send, origin: str | None, notes: Mapping[str, str]) -> S
             headers = MutableHeaders(scope=message)
             headers["X-Content-Type-Options"] = "nosniff"
             headers.update(notes)
-            headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+            headers.setdefault(
+                "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+            )  # the page has its own
             headers["Cross-Origin-Resource-Policy"] = "same-origin" if origin is None else "cross-origin"
             if origin is not None:
                 headers["Access-Control-Allow-Origin"] = origin

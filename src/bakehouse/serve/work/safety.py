@@ -1,4 +1,4 @@
-"""The optional safety checker of a worker, in the layout of diffusers' `StableDiffusionSafetyChecker`; imports torch."""
+"""The optional safety checker of a worker: diffusers' `StableDiffusionSafetyChecker` by its files. Imports torch."""
 
 from __future__ import annotations
 
