@@ -80,8 +80,8 @@ def generate(
     if model is not None and model.startswith(("http://", "https://")):
         here_only = {"again": again, "weight": weight, "base": base, "prediction": prediction}
         make = partial(options.request, seed=seed, count=count, regions=regions.parse(), **sampler_options.fields())
-        groups, output = (options, draw, words, prompts), Output(out, preview, json, quiet)
-        generate_remotely((model, token), prompt, make, groups, here_only, output)
+        there = (options, draw, words, prompts)
+        generate_remotely((model, token), prompt, make, there, here_only, Output(out, preview, json, quiet))
         return
     from bakehouse import generation as room
     from bakehouse.cli.adapter_arguments import extra_adapters
