@@ -73,6 +73,7 @@ def with_middleware(app: FastAPI, settings: ServeSettings) -> ASGIApp:
         origins=settings.allowed_origins,
         body_bytes=settings.limits.body_bytes,
         upload_bytes=settings.limits.dataset_upload_bytes,
+        notes=settings.picture_notes,
     )
     return RequestLog(checked, lambda: app.state.server.metrics)
 

@@ -59,6 +59,16 @@ class ServeSettings:
         return (self.runs or (self.folder or default_folder()) / "runs").resolve()
 
     @property
+    def picture_notes(self) -> dict[str, str]:
+        """What is done to served pictures, as headers of every answer say it."""
+        is_checked = any(worker.safety_checker for worker in self.engine.workers)
+        return {
+            "X-Safety-Checker": "on" if is_checked else "off",
+            "X-Watermark": "off",
+            "X-Provenance": "iptc-digital-source-type",
+        }
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in LOOPBACK

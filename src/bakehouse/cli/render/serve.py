@@ -54,6 +54,8 @@ def print_open_to(settings: ServeSettings, rows: Sequence[OpenTo], *, json: bool
     print_table(table)
     reach = "this machine alone" if settings.is_loopback else "other machines; put TLS in front of it"
     stderr_console().print(f"{where}: reached by {reach}", soft_wrap=True)
+    notes = ", ".join(f"{name.removeprefix('X-')}: {value}" for name, value in settings.picture_notes.items())
+    stderr_console().print(f"served images: {notes}", soft_wrap=True)
 
 
 def print_new_token(token: Token, text: str, *, json: bool) -> None:

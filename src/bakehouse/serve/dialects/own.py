@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from bakehouse.serve.continue_jobs import run_job
 from bakehouse.serve.dialects.own_body import DrawBody
@@ -23,6 +23,7 @@ from bakehouse.serve.server import caller_of, server_of
 from bakehouse.serve.store.draw_jobs import ACTIVE, DrawJob
 from bakehouse.serve.store.pictures import PictureFilter, StoredPicture
 from bakehouse.serve.store.usage import usage_csv
+from bakehouse.serve.usage_page import USAGE_PAGE_POLICY, usage_html
 from bakehouse.serve.work.drawing import Drawing, Picture, to_json
 
 _ENDS = ("done", "failed", "canceled")
@@ -184,6 +185,14 @@ async def usage_as_csv(request: Request, month: str | None = None) -> Response:
     return Response(usage_csv(rows), media_type="text/csv; charset=utf-8")
 
 
+@OWN.route("GET", "/api/v1/usage.html", "admin", **SHOWN)
+async def usage_page(request: Request, month: str | None = None) -> Response:
+    """Return everybody's usage of a month as a page: sums for each token and model, and what quotas leave."""
+    store = server_of(request).store
+    text = await asyncio.to_thread(usage_html, store, month)
+    return HTMLResponse(text, headers={"Content-Security-Policy": USAGE_PAGE_POLICY})
+
+
 async def _drawing(request: Request, body: DrawBody) -> Drawing:
     default = server_of(request).engine.models.default.name
     return await body.drawing(default, lambda text, name: save_text(request, text, name))
@@ -197,6 +206,7 @@ def _picture(picture: Picture) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
         "infotext": picture.infotext,
+        "flagged": picture.flagged,
     }
 
 

@@ -31,6 +31,11 @@ from bakehouse.serve.work.served_models import ModelToServe
 _POLL_SECONDS = 0.3
 _SAMPLE = re.compile(r"step-([0-9]+)-([0-9]+)\.png")
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*")
+_REPORT_PAGE = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src 'self' data:; frame-ancestors 'self'; sandbox allow-scripts"
+}
+"""A report has its style and script inside. In its sandbox the script reaches nothing of the server."""
 _ENDED = ("stopped", "failed", "done")
 
 
@@ -57,12 +62,6 @@ class ServeBody(Body):
 
     name: str = Field("", description="Of the model. Default: the run's.")
     weights: str = Field("", description="A file of the run. Default: what its evaluation picked, or the last.")
-
-
-_REPORT_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-}
-"""A report holds its pictures and styles. It runs no scripts here, where a browser would let them ask the server."""
 
 
 @OWN.route("POST", "/api/v1/runs", "train", status_code=201, **SHOWN)
@@ -238,8 +237,8 @@ async def get_report(request: Request, name: str) -> Response:
 @OWN.route("GET", "/api/v1/runs/{name}/report/{file:path}", "train", **SHOWN)
 async def get_report_file(request: Request, name: str, file: str) -> Response:
     """Return a file of a run's report: its page, or a picture."""
-    path = file_inside(server_of(request).runs.run(name).report, file)
-    return FileResponse(path, headers=_REPORT_HEADERS if path.suffix == ".html" else None)
+    found = file_inside(server_of(request).runs.run(name).report, file)
+    return FileResponse(found, headers=_REPORT_PAGE if found.suffix == ".html" else None)
 
 
 @OWN.route("POST", "/api/v1/runs/{name}/serve", "train", status_code=201, **SHOWN)

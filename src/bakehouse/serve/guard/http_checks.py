@@ -9,7 +9,7 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,7 +22,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALLOWED_HEADERS = "Authorization, Content-Type, Accept, x-wait-for-model, x-use-cache, x-load-model, lora"
 _EXPOSED_HEADERS = (
     "x-compute-type, x-compute-time, x-compute-characters, x-compute-images, x-request-id, Retry-After, RateLimit, "
-    "RateLimit-Policy"
+    "RateLimit-Policy, X-Safety-Checker, X-Watermark, X-Provenance, X-Flagged-Pictures"
 )
 
 
@@ -42,8 +42,9 @@ class HttpChecks:
         origins: Iterable[str] = (),
         body_bytes: int,
         upload_bytes: int | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
-        self._app = app
+        self._app, self._notes = app, dict(notes or {})
         self._upload_bytes = upload_bytes or body_bytes
         self._hosts = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
         self._origins = {origin.rstrip("/").lower() for origin in origins}
@@ -67,7 +68,7 @@ class HttpChecks:
         elif (length := headers.get("content-length", "0")).isdigit() and int(length) > (most := self._most(scope)):
             await _refuse(send, 413, f"the request has {int(length):,} bytes; allowed are {most:,}", "")
         else:
-            answer = _with_headers(send, str(origin) if allowed else None)
+            answer = _with_headers(send, str(origin) if allowed else None, self._notes)
             await self._app(scope, _Limited(receive, self._most(scope)), answer)
 
     def _most(self, scope: Scope) -> int:
@@ -109,13 +110,14 @@ class _Limited:
         return message
 
 
-def _with_headers(send: Send, origin: str | None) -> Send:
-    """Return `send` with headers added: against type guessing and framing, and CORS for an allowed origin."""
+def _with_headers(send: Send, origin: str | None, notes: Mapping[str, str]) -> Send:
+    """Return `send` with headers added: against type guessing and framing, CORS for an allowed origin, and `notes`."""
 
     async def answer(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["X-Content-Type-Options"] = "nosniff"
+            headers.update(notes)
             headers.setdefault(
                 "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
             )  # the page has its own

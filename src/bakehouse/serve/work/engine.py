@@ -430,6 +430,7 @@ def _picture(unit: Unit, values: dict[str, Any], data: bytes, form: ImageFormat)
         width=values["width"],
         height=values["height"],
         infotext=values["infotext"],
+        flagged=values["flagged"],
         facts=values["facts"],
     )
 
