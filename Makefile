@@ -14,13 +14,14 @@ PYTHON ?=
 JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help demo test lint bench docs lab-subjects lab-outfits clean
+.PHONY: help demo test lint bench docs page page-check lab-subjects lab-outfits clean
 help:
 	@echo "make demo    plan, train and evaluate on example images and the built-in base model, into ./demo"
 	@echo "make test    run the tests"
 	@echo "make lint    check style, types and imports between packages"
 	@echo "make bench   measure speed and memory, beside diffusers"
 	@echo "make docs    rewrite the generated tables in docs/"
+	@echo "make page    build the web page from web/ (needs Node 20 or newer)"
 	@echo "make clean   remove the environment and caches (not ./demo or ./runs)"
 
 demo: $(VENV)/.ready
@@ -43,6 +44,27 @@ docs: $(VENV)/.ready
 	@$(PY) -m tools.write_program_support_docs
 	@$(PY) -m tools.write_prompt_docs
 	@$(PY) -m tools.write_embedding_docs
+
+# The built page is committed, so that nobody needs Node to use it. Builds are deterministic: `page-check` compares.
+NPM := npm --silent --prefix web
+
+page: web/node_modules/.ready web/src/api/schema.ts
+	@$(NPM) run check
+	@$(NPM) run build
+
+page-check: web/node_modules/.ready $(VENV)/.ready-dev
+	@$(PY) -m tools.write_openapi web/openapi.json
+	@cd web && npx openapi-typescript openapi.json -o node_modules/schema.ts >/dev/null && cmp src/api/schema.ts node_modules/schema.ts
+	@cd web && npx vite build --logLevel warn --outDir node_modules/page && node stamp.mjs node_modules/page
+	@diff -r web/node_modules/page src/bakehouse/serve/page && echo "the page is built from its sources"
+
+web/node_modules/.ready: web/package.json web/package-lock.json
+	@npm ci --silent --prefix web
+	@touch $@
+
+web/src/api/schema.ts: $(VENV)/.ready-dev $(wildcard src/bakehouse/serve/dialects/own*.py)
+	@$(PY) -m tools.write_openapi web/openapi.json
+	@$(NPM) run types
 
 bench: $(VENV)/.ready-dev
 	@$(PY) -m benchmarks

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from bakehouse.cli.render.events import progress_renderer, render_events
-from bakehouse.cli.render.units import duration, number, size
 from bakehouse.core import events as ev
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.units import duration, number, size
 
 
 def step(i, **changes):

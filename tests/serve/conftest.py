@@ -102,7 +102,7 @@ class Served:
 
     def __init__(self, folder, *options: str) -> None:
         command = [sys.executable, "-m", "bakehouse", "serve", "--port", "0", "--device", "cpu", "--json"]
-        self.log = folder / "log"
+        self.folder, self.log = folder, folder / "log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, "--data", str(folder), *options], stdout=subprocess.PIPE, stderr=log, text=True

@@ -198,6 +198,11 @@ def test_quotas_are_reserved_and_told_and_failures_cost_nothing(running):
     rows = running.get("/api/v1/usage", token).json()["usage"]
     assert [(row["status"], row["pictures"]) for row in rows] == [("done", 2), ("refunded", 0), ("done", 1)]
     assert running.get("/api/v1/usage.csv", token).text.count("\n") == 4
+    page = running.get("/api/v1/usage.html", "admin")
+    assert page.headers["content-type"].startswith("text/html")
+    assert f"<td>{rows[0]['token']}</td>" in page.text
+    assert running.get("/api/v1/usage.html", token).status_code == 403
+    assert running.get("/api/v1/usage.html?month=x", "admin").status_code == 400
 
 
 def test_requests_a_minute_are_limited(running):

@@ -8,8 +8,9 @@ import typer
 
 from bakehouse.cli.draw_options import DrawOptions
 from bakehouse.cli.expand_option_groups import expand_option_groups
-from bakehouse.cli.generation_options import Base, GenerationOptions, OptionalModel, Prediction, Seed, Weight
-from bakehouse.cli.help_panels import IMAGE, OUTPUT
+from bakehouse.cli.generate_remote import Output, generate_remotely
+from bakehouse.cli.generation_options import Base, GenerationOptions, ModelOrServer, Prediction, Seed, Weight
+from bakehouse.cli.help_panels import IMAGE, MODEL, OUTPUT
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.region_options import RegionOptions
@@ -32,6 +33,16 @@ Again = Annotated[
 ]
 Count = Annotated[int, typer.Option("-n", "--count", help="Number of images.", rich_help_panel=IMAGE)]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT)]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOKEN",
+        envvar="BAKEHOUSE_TOKEN",
+        show_envvar=False,
+        help="Token for a MODEL on a server. Default: BAKEHOUSE_TOKEN.",
+        rich_help_panel=MODEL,
+    ),
+]
 Preview = Annotated[
     int,
     typer.Option(
@@ -44,7 +55,7 @@ Preview = Annotated[
 
 @expand_option_groups
 def generate(
-    model: OptionalModel = None,
+    model: ModelOrServer = None,
     prompt: Prompt = None,
     *,
     again: Again = None,
@@ -60,24 +71,30 @@ def generate(
     weight: Weight = None,
     base: Base = None,
     prediction: Prediction = None,
+    token: Token = None,
     preview: Preview = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Generate images and print their paths. Each file holds its settings (infotext)."""
+    if model is not None and model.startswith(("http://", "https://")):
+        here_only = {"again": again, "weight": weight, "base": base, "prediction": prediction}
+        make = partial(options.request, seed=seed, count=count, regions=regions.parse(), **sampler_options.fields())
+        there = (options, draw, words, prompts)
+        generate_remotely((model, token), prompt, make, there, here_only, Output(out, preview, json, quiet))
+        return
     from bakehouse import generation as room
     from bakehouse.cli.adapter_arguments import extra_adapters
     from bakehouse.cli.generate_again import repeated
     from bakehouse.cli.image_requests import image_requests
+    from bakehouse.cli.render.consoles import print_warnings
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.preview_file import previews_to_file
     from bakehouse.cli.render.save_images import save_images
     from bakehouse.core.errors import UsageError
-    from bakehouse.core.events import Warned
     from bakehouse.generation.templates import DrawnPrompt, recorded
 
     same = None
-    notes: tuple[str, ...] = ()
     if again is not None:
         others = {"count": count != 1, "seed": seed != -1, "weight": weight is not None}
         groups = (options, sampler_options, draw, words, prompts, regions)
@@ -89,6 +106,7 @@ def generate(
         source = room.resolve(model, base=base, prediction=prediction)
         make = partial(options.request, seed=seed, count=count, regions=regions.parse(), **sampler_options.fields())
         drawn, notes = image_requests(prompt, make, source, draw, words, prompts, out=out)
+        print_warnings(notes)
         more = extra_adapters(source, options.adapter, weight)
     with (
         progress_renderer(quiet=quiet or json) as render,
@@ -98,8 +116,6 @@ def generate(
     ):
         if same is not None:
             same.warn_of_weights(pipeline.model_hash)
-        for note in notes:
-            on_event(Warned(message=note))
         requests = [one.request for one in drawn]
         images = pipeline.generate(requests, batch=options.batch, preview_every=preview, on_event=on_event)
         save_images(recorded(images, drawn), out, json=json)

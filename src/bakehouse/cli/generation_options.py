@@ -17,6 +17,14 @@ _MODEL = typer.Argument(
 )
 Model = Annotated[str, _MODEL]
 OptionalModel = Annotated[str | None, _MODEL]
+ModelOrServer = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="Model: crumb, a name, a folder, a Hub id, a run folder, a weights file, or http://HOST:PORT/MODEL of "
+        "`bakehouse serve`.",
+    ),
+]
 Base = Annotated[
     str | None,
     typer.Option(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def image_requests(
     prompt: str | None,
     make: Callable[..., ImageRequest],
-    source: ModelSource,
+    source: ModelSource | None,
     draw: DrawOptions,
     words: TemplateOptions,
     prompts: PromptOptions,
@@ -31,7 +31,7 @@ def image_requests(
     Args:
         prompt: PROMPT: for all images, the subject of templates, or None: templates or captions alone.
         make: makes a request from a prompt and further fields.
-        source: the model; a run gives templates their subject.
+        source: the model; a run gives templates their subject. None: a model on a server.
         draw: images to begin from.
         words: templates, slots and wildcards.
         prompts: styles and emphasis, which are applied to the drawn prompts.

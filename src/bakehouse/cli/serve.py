@@ -48,6 +48,13 @@ def serve(
     fetch_host: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Host to fetch images from.")] = None,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
     data: Data = None,
+    datasets: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with a folder for each dataset. Default: in --data.")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of runs. Default: in --data.")] = None,
+    safety_checker: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Safety checker of served images: a folder or a Hub id.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Show what would be open to whom, and exit.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -62,7 +69,7 @@ def serve(
         models or ["crumb"], base=base, devices=device or ["auto"], precision=precision, loras=loras,
         embeddings=embeddings, host=host, port=port, anonymous=anonymous, hf_2023=hf_2023, budget=budget,
         parking=parking, idle=idle, queue=queue, hosts=allow_host, origins=allow_origin, fetch_hosts=fetch_host,
-        log_prompts=log_prompts, folder=data,
+        log_prompts=log_prompts, folder=data, datasets=datasets, runs=runs, safety_checker=safety_checker,
     )  # fmt: skip
     if check:
         print_open_to(settings, list(open_to(settings)), json=json)

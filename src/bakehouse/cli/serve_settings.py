@@ -31,6 +31,9 @@ def serve_settings(
     fetch_hosts: list[str] | None,
     log_prompts: bool,
     folder: Path | None,
+    datasets: Path | None,
+    runs: Path | None,
+    safety_checker: str | None,
 ) -> ServeSettings:
     """Return the settings that options give.
 
@@ -50,7 +53,7 @@ def serve_settings(
     idle_seconds = 60 * idle if idle is not None else HF_2023_IDLE_SECONDS if hf_2023 else None
     folders = [None if path is None else str(path.resolve()) for path in (loras, embeddings)]
     engine = EngineSettings(
-        workers=tuple(WorkerSettings(device, precision, *folders) for device in devices),
+        workers=tuple(WorkerSettings(device, precision, folders[0], folders[1], safety_checker) for device in devices),
         queue=queue,
         budget=None if budget is None else int(budget * 1e9),
         parking=int(parking * 1e9),
@@ -60,6 +63,8 @@ def serve_settings(
         models=tuple(ModelToServe.parse(model, base) for model in models),
         engine=engine,
         folder=folder,
+        datasets=datasets,
+        runs=runs,
         host=host,
         port=port,
         anonymous=None if anonymous == "none" else anonymous,

@@ -40,12 +40,12 @@ class TemplateOptions:
         bool, typer.Option(help="Add the base model's usual quality and negative words to templates.")
     ] = True
 
-    def draw(self, request: ImageRequest, source: ModelSource, *, prompt: str | None) -> list[DrawnPrompt]:
+    def draw(self, request: ImageRequest, source: ModelSource | None, *, prompt: str | None) -> list[DrawnPrompt]:
         """Return the prompt of each image of a request.
 
         Args:
             request: without templates and `prompt` its own prompt is a caption, which is used as it is.
-            source: the model; a run gives the subject.
+            source: the model; a run gives the subject. None: a model on a server, of which nothing is known here.
             prompt: the user's PROMPT, which may have choices; with templates it is their subject.
 
         Raises:
@@ -64,10 +64,10 @@ class TemplateOptions:
         if prompt is None and not self.templates:
             return [DrawnPrompt(replace(one, prompt_syntax="plain"), {}) for one in request.each()]
         given = parse_slots(self.slot or ())
-        slots = {**subject_slots(source), **given}
+        slots = {**(subject_slots(source) if source else {}), **given}
         if self.templates and prompt is not None:
             slots["subject"] = given.get("subject", prompt)
-        usual = source.usual
+        usual = source.usual if source else None
         known = None if usual is None else usual.conventions
         if known is not None and not self.quality:
             known = known.model_copy(update={"quality": "", "negative": ""})

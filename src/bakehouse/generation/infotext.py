@@ -25,6 +25,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
 from bakehouse.core.parse_json_toml_yaml import parse_json
+from bakehouse.generation.provenance import with_provenance
 
 CHUNK = "parameters"
 """The PNG text chunk that webuis read."""
@@ -144,7 +145,14 @@ def write(
     return path
 
 
-def encode(image: Image.Image, info: Infotext | str | None, ending: str, *, quality: int | None = None) -> bytes:
+def encode(
+    image: Image.Image,
+    info: Infotext | str | None,
+    ending: str,
+    *,
+    quality: int | None = None,
+    provenance: bool = False,
+) -> bytes:
     """Return an image as the bytes of a file with its infotext, as `write` writes it.
 
     Args:
@@ -152,6 +160,7 @@ def encode(image: Image.Image, info: Infotext | str | None, ending: str, *, qual
         info: the infotext; None: none.
         ending: `.png`, `.jpg`, `.jpeg` or `.webp`.
         quality: 1 to 100, JPEG and WebP only; None: as `write`.
+        provenance: add the note that a model has made it, see `generation.provenance`.
 
     Raises:
         UsageError: another ending.
@@ -162,6 +171,8 @@ def encode(image: Image.Image, info: Infotext | str | None, ending: str, *, qual
         options = {name: value for name, value in options.items() if name not in ("pnginfo", "exif")}
     if quality is not None and kind != "PNG":
         options["quality"] = quality
+    if provenance:
+        options = with_provenance(kind, options)
     buffer = io.BytesIO()
     _save(image, kind, options, buffer, name=f"the image as {ending}")
     return buffer.getvalue()

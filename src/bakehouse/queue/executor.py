@@ -62,6 +62,9 @@ class LocalExecutor:
     The log lies beside the recipe: `00003.toml`, `00003.log`.
     """
 
+    folder: Path | None = None
+    """The working folder of the processes; None: this process's."""
+
     def check_device(self, device: str) -> None:
         kind, _, index = device.partition(":")
         if kind not in {"auto", "cpu", "cuda", "mps"} or (index and not (kind == "cuda" and index.isdigit())):
@@ -72,6 +75,7 @@ class LocalExecutor:
         with log.open("wb") as errors:
             process = subprocess.Popen(
                 self.command(recipe, run),
+                cwd=self.folder,
                 env=environment(device),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -14,7 +16,7 @@ from starlette.types import ASGIApp
 
 from bakehouse import __version__
 from bakehouse.core.errors import UsageError
-from bakehouse.serve.continue_jobs import continue_jobs
+from bakehouse.serve.continue_jobs import continue_jobs, imported_files, serve_runs_again
 from bakehouse.serve.dialects import DIALECTS
 from bakehouse.serve.guard.http_checks import HttpChecks
 from bakehouse.serve.guard.rules import rules_of
@@ -70,6 +72,8 @@ def with_middleware(app: FastAPI, settings: ServeSettings) -> ASGIApp:
         hosts=(settings.host, *settings.allowed_hosts),
         origins=settings.allowed_origins,
         body_bytes=settings.limits.body_bytes,
+        upload_bytes=settings.limits.dataset_upload_bytes,
+        notes=settings.picture_notes,
     )
     return RequestLog(checked, lambda: app.state.server.metrics)
 
@@ -95,12 +99,21 @@ async def _running(
     app.state.server = server
     try:
         await server.engine.start(check_names(settings.models))
-        server.uploads.remove_except({file for job in continue_jobs(server) for file in job.files})
+        await serve_runs_again(server)
+        kept = {file for job in continue_jobs(server) for file in job.files}
+        server.uploads.remove_except(kept | {Path(file) for file in imported_files(server)})
         store.ledger.refund_unfinished()
+        server.tasks.start()
+        server.scheduler.start()
         log.info("ready", extra={"models": [model.name for model in server.engine.models]})
         yield
     finally:
-        await server.engine.stop(grace=settings.grace)
+        await asyncio.gather(
+            server.engine.stop(grace=settings.grace),
+            server.scheduler.stop(),
+            server.tasks.stop(),
+            server.planner.stop(),
+        )
         store.close()
 
 

@@ -10,6 +10,7 @@ from bakehouse.serve.server import Server
 from bakehouse.serve.store.draw_jobs import DrawJob, DrawJobState
 from bakehouse.serve.work.draw_task import DrawTask
 from bakehouse.serve.work.drawing import Drawing, Picture, from_json
+from bakehouse.serve.work.served_models import ModelToServe
 
 log = logging.getLogger("bakehouse.serve")
 
@@ -31,6 +32,22 @@ def continue_jobs(server: Server) -> list[Drawing]:
             continue
         drawings.append(drawing)
     return drawings
+
+
+async def serve_runs_again(server: Server) -> None:
+    """Offer the runs again that an earlier server has offered as models. One that is not there any more is logged."""
+    for one in server.store.served_runs.all().values():
+        folder = server.runs.root / one.run
+        ref = folder / "weights" / one.weights if one.weights else folder
+        try:
+            await server.engine.add_model(ModelToServe(one.name, str(ref.resolve())))
+        except ServeError as e:
+            log.warning("a run cannot be served", extra={"run": one.run, "error": e.message})
+
+
+def imported_files(server: Server) -> list[str]:
+    """Return the uploaded archives that tasks have still to import."""
+    return [entry.arguments[2] for entry in server.store.tasks.unfinished() if entry.kind == "import"]
 
 
 def run_job(server: Server, job: DrawJob, drawing: Drawing, *, was_accepted: bool = False) -> DrawTask:

@@ -56,7 +56,10 @@ async def draw(request: Request, drawing: Drawing, dialect: str) -> list[Picture
         ServeError: refused, failed, or canceled.
     """
     async with charged_task(request, drawing, dialect) as (task, _):
-        return await wait_or_leave(request, task)
+        pictures = await wait_or_leave(request, task)
+    if flagged := sum(picture.flagged for picture in pictures):
+        request.state.answer_headers["X-Flagged-Pictures"] = str(flagged)
+    return pictures
 
 
 async def wait_or_leave(request: Request, task: DrawTask) -> list[Picture]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bakehouse.serve.guard.limits import Limits
+from bakehouse.serve.store.store import default_folder
 from bakehouse.serve.store.tokens import NO_QUOTA, Quota, Scope
 from bakehouse.serve.work.engine import EngineSettings
 from bakehouse.serve.work.served_models import ModelToServe
@@ -24,6 +25,10 @@ class ServeSettings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     folder: Path | None = None
     """The data folder; None: `serve` in the user's data folder."""
+    datasets: Path | None = None
+    """The folder whose folders are the datasets; None: `datasets` in the data folder."""
+    runs: Path | None = None
+    """The folder of run folders; None: `runs` in the data folder."""
     host: str = "127.0.0.1"
     port: int = 7860
     anonymous: Scope | None = None
@@ -42,6 +47,26 @@ class ServeSettings:
     log_prompts: bool = False
     grace: float = 30.0
     """Seconds that pictures have to be finished when the server is stopped."""
+
+    @property
+    def datasets_folder(self) -> Path:
+        """The folder whose folders are the datasets, as an absolute path."""
+        return (self.datasets or (self.folder or default_folder()) / "datasets").resolve()
+
+    @property
+    def runs_folder(self) -> Path:
+        """The folder of run folders, as an absolute path."""
+        return (self.runs or (self.folder or default_folder()) / "runs").resolve()
+
+    @property
+    def picture_notes(self) -> dict[str, str]:
+        """What is done to served pictures, as headers of every answer say it."""
+        is_checked = any(worker.safety_checker for worker in self.engine.workers)
+        return {
+            "X-Safety-Checker": "on" if is_checked else "off",
+            "X-Watermark": "off",
+            "X-Provenance": "iptc-digital-source-type",
+        }
 
     @property
     def is_loopback(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import json as json_module
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,13 +22,16 @@ from rich.progress import (
 
 from bakehouse.cli.render.consoles import stderr_console
 from bakehouse.cli.render.safe_printing import echo
-from bakehouse.cli.render.units import duration, number, size
 from bakehouse.core import events as ev
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.message_text import counted
+from bakehouse.core.units import duration, number, size
 
 ProgressRenderer = Callable[[ev.Event], None]
 
+PROGRESS_FILE = "BAKEHOUSE_PROGRESS"
+"""The variable that names a file for progress; the server sets it for the commands that it runs."""
+_FILE_SECONDS = 0.2
 _LINE_EVERY_SECONDS = 10.0
 _LINE_AFTER_SECONDS = 2.0
 """Shorter tasks print no intermediate lines."""
@@ -64,6 +69,28 @@ def render_events(events: Iterable[ev.Event], *, json: bool = False, quiet: bool
 @contextlib.contextmanager
 def progress_renderer(*, json: bool = False, quiet: bool = False) -> Iterator[ProgressRenderer]:
     """Give a function that renders one event."""
+    with _rendered(json=json, quiet=quiet) as render:
+        path = os.environ.get(PROGRESS_FILE)
+        yield render if path is None else _ProgressFile(Path(path), render)
+
+
+class _ProgressFile:
+    """Also writes progress as JSON lines into a file, for a program that watches this process."""
+
+    def __init__(self, path: Path, render: ProgressRenderer) -> None:
+        self._path, self._render = path, render
+        self._written = 0.0
+
+    def __call__(self, event: ev.Event) -> None:
+        self._render(event)
+        if isinstance(event, ev.Progress) and (event.done >= event.total or event.time - self._written > _FILE_SECONDS):
+            self._written = event.time
+            with self._path.open("a") as f:
+                f.write(json_module.dumps(event.to_json()) + "\n")
+
+
+@contextlib.contextmanager
+def _rendered(*, json: bool, quiet: bool) -> Iterator[ProgressRenderer]:
     console = stderr_console()
     if json:
         yield _json_line
@@ -78,7 +105,7 @@ def progress_renderer(*, json: bool = False, quiet: bool = False) -> Iterator[Pr
 
 
 def _json_line(event: ev.Event) -> None:
-    echo(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
+    echo(json_module.dumps(event.to_json(), ensure_ascii=False), flush=True)
 
 
 def _print(console: Console, event: ev.Event) -> None:

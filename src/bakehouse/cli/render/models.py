@@ -12,9 +12,9 @@ from rich.table import Table
 from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
 from bakehouse.cli.render.events import progress_renderer
 from bakehouse.cli.render.safe_printing import echo
-from bakehouse.cli.render.units import size
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.model_catalogue import KINDS, Kind
+from bakehouse.core.units import size
 from bakehouse.models.manage_models import Row, add, fetch, fetchable, remove, rows
 
 

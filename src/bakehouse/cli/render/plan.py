@@ -10,8 +10,8 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
 from bakehouse.cli.render.safe_printing import echo, shell_command
-from bakehouse.cli.render.units import duration, size
 from bakehouse.core.message_text import counted
+from bakehouse.core.units import duration, size
 
 if TYPE_CHECKING:
     from bakehouse.recipe import Plan

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
 from bakehouse.cli.render.safe_printing import echo
-from bakehouse.cli.render.units import duration
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Started, Step, Warned
 from bakehouse.core.run_folder import Run
+from bakehouse.core.units import duration
 from bakehouse.queue.job_queue import Job
 from bakehouse.queue.scheduler import JobChanged
 

@@ -25,14 +25,17 @@ def print_ready(url: str, token: str | None, settings: ServeSettings, *, json: b
     """Say where the server is, and how to get in."""
     if json:
         names = [model.name for model in settings.models]
-        echo(json_module.dumps({"url": url, "token": token, "models": names}), flush=True)
+        folders = {"datasets": str(settings.datasets_folder), "runs": str(settings.runs_folder)}
+        echo(json_module.dumps({"url": url, "token": token, "models": names, **folders}), flush=True)
         return
     echo(url, flush=True)
     if quiet:
         return
     console = stderr_console()
     console.print(f"serving {listed([model.name for model in settings.models])}; Ctrl-C stops it", soft_wrap=True)
+    console.print(f"datasets in {settings.datasets_folder}, runs in {settings.runs_folder}", soft_wrap=True)
     if token is not None:
+        console.print(f"in a browser: {url}/#token={token}", soft_wrap=True)
         console.print(f"token of this session: {token}", soft_wrap=True)
         console.print("one that lasts: bakehouse tokens add NAME", soft_wrap=True)
     elif settings.anonymous is not None:
@@ -51,6 +54,8 @@ def print_open_to(settings: ServeSettings, rows: Sequence[OpenTo], *, json: bool
     print_table(table)
     reach = "this machine alone" if settings.is_loopback else "other machines; put TLS in front of it"
     stderr_console().print(f"{where}: reached by {reach}", soft_wrap=True)
+    notes = ", ".join(f"{name.removeprefix('X-')}: {value}" for name, value in settings.picture_notes.items())
+    stderr_console().print(f"served images: {notes}", soft_wrap=True)
 
 
 def print_new_token(token: Token, text: str, *, json: bool) -> None:

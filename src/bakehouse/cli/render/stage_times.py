@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from bakehouse.cli.render.consoles import stderr_console
-from bakehouse.cli.render.units import duration
+from bakehouse.core.units import duration
 
 
 class StageTimer:

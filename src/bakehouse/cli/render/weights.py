@@ -11,9 +11,9 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
 from bakehouse.cli.render.safe_printing import echo
-from bakehouse.cli.render.units import size
 from bakehouse.core.errors import UsageError
 from bakehouse.core.message_text import counted
+from bakehouse.core.units import size
 
 if TYPE_CHECKING:
     from bakehouse.weights.adapter_info import AdapterInfo

@@ -13,9 +13,9 @@ _KEEP_ALIVE_SECONDS = 15.0
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def event_text(values: Mapping[str, Any], name: str | None = None) -> str:
-    """Return one event."""
-    head = f"event: {name}\n" if name else ""
+def event_text(values: Mapping[str, Any], name: str | None = None, event_id: str = "") -> str:
+    """Return one event; a client that connects again sends the last `event_id` as `Last-Event-ID`."""
+    head = (f"id: {event_id}\n" if event_id else "") + (f"event: {name}\n" if name else "")
     return f"{head}data: {json.dumps(values)}\n\n"
 
 

@@ -20,6 +20,10 @@ IMPLIED: Mapping[Scope, frozenset[Scope]] = {
 """What each scope includes."""
 
 
+COOKIE = "bakehouse"
+"""Name of the cookie with a token. Pages of other sites cannot make a browser send it: it is SameSite=Strict."""
+
+
 @dataclass(frozen=True)
 class Caller:
     """Whoever sent a request."""
@@ -59,17 +63,18 @@ class Gate:
         self._tokens, self._quota, self._session_token = tokens, quota, session_token
         self.anonymous = anonymous
 
-    def caller(self, authorization: str | None, address: str) -> Caller:
+    def caller(self, authorization: str | None, address: str, cookie: str | None = None) -> Caller:
         """Return who calls.
 
         Args:
             authorization: the header: `Bearer TOKEN`, or `Basic` with the token as password.
             address: where the request comes from.
+            cookie: the token that a browser keeps for the server's own pages; used where there is no header.
 
         Raises:
             ServeError: the token is not valid (401), or there is none and none may be missing (401).
         """
-        text = _token_in(authorization) if authorization else None
+        text = _token_in(authorization) if authorization else cookie
         if text is None and authorization is None and self.anonymous is not None:
             return Caller(f"anonymous:{address}", "anonymous", IMPLIED[self.anonymous], self._quota)
         if text is None:

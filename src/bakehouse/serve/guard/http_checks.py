@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_UPLOADS = re.compile(r"/api/v1/datasets/[^/]+/images")
+_MULTIPART_BYTES = 16 << 20
+"""For the heads of the parts of an upload."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALLOWED_HEADERS = "Authorization, Content-Type, Accept, x-wait-for-model, x-use-cache, x-load-model, lora"
 _EXPOSED_HEADERS = (
     "x-compute-type, x-compute-time, x-compute-characters, x-compute-images, x-request-id, Retry-After, RateLimit, "
-    "RateLimit-Policy"
+    "RateLimit-Policy, X-Safety-Checker, X-Watermark, X-Provenance, X-Flagged-Pictures"
 )
 
 
@@ -31,9 +35,17 @@ class HttpChecks:
     """
 
     def __init__(
-        self, app: ASGIApp, *, hosts: Iterable[str] = (), origins: Iterable[str] = (), body_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        body_bytes: int,
+        upload_bytes: int | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
-        self._app = app
+        self._app, self._notes = app, dict(notes or {})
+        self._upload_bytes = upload_bytes or body_bytes
         self._hosts = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._body_bytes = body_bytes
@@ -53,11 +65,16 @@ class HttpChecks:
             )
         elif scope["method"] == "OPTIONS" and allowed:
             await _preflight(send, str(origin))
-        elif (length := headers.get("content-length", "0")).isdigit() and int(length) > self._body_bytes:
-            await _refuse(send, 413, f"the request has {int(length):,} bytes; allowed are {self._body_bytes:,}", "")
+        elif (length := headers.get("content-length", "0")).isdigit() and int(length) > (most := self._most(scope)):
+            await _refuse(send, 413, f"the request has {int(length):,} bytes; allowed are {most:,}", "")
         else:
-            answer = _with_headers(send, str(origin) if allowed else None)
-            await self._app(scope, _Limited(receive, self._body_bytes), answer)
+            answer = _with_headers(send, str(origin) if allowed else None, self._notes)
+            await self._app(scope, _Limited(receive, self._most(scope)), answer)
+
+    def _most(self, scope: Scope) -> int:
+        """Return the bytes that a body may have: more where it is written to the disk as it comes."""
+        is_upload = scope["method"] == "POST" and _UPLOADS.fullmatch(scope["path"])
+        return self._upload_bytes + _MULTIPART_BYTES if is_upload else self._body_bytes
 
     def _is_known(self, host: str) -> bool:
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
@@ -93,14 +110,17 @@ class _Limited:
         return message
 
 
-def _with_headers(send: Send, origin: str | None) -> Send:
-    """Return `send` with headers added: against type guessing and framing, and CORS for an allowed origin."""
+def _with_headers(send: Send, origin: str | None, notes: Mapping[str, str]) -> Send:
+    """Return `send` with headers added: against type guessing and framing, CORS for an allowed origin, and `notes`."""
 
     async def answer(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["X-Content-Type-Options"] = "nosniff"
-            headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+            headers.update(notes)
+            headers.setdefault(
+                "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+            )  # the page has its own
             headers["Cross-Origin-Resource-Policy"] = "same-origin" if origin is None else "cross-origin"
             if origin is not None:
                 headers["Access-Control-Allow-Origin"] = origin
@@ -114,7 +134,7 @@ def _with_headers(send: Send, origin: str | None) -> Send:
 async def _preflight(send: Send, origin: str) -> None:
     headers = [
         (b"access-control-allow-origin", origin.encode()),
-        (b"access-control-allow-methods", b"GET, POST, DELETE"),
+        (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
         (b"access-control-allow-headers", _ALLOWED_HEADERS.encode()),
         (b"access-control-max-age", b"600"),
         (b"vary", b"Origin"),

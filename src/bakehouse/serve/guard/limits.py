@@ -29,6 +29,8 @@ class Limits:
     """Of one image, when it is decoded."""
     body_bytes: int = 64 << 20
     """Of a whole request."""
+    dataset_upload_bytes: int = 4 << 30
+    """Of the files of one request that adds to a dataset; they are written to the disk as they come."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.serve.errors import ServeError
+from bakehouse.serve.guard.callers import COOKIE
 from bakehouse.serve.store.tokens import Scope
 
 log = logging.getLogger("bakehouse.serve")
@@ -38,7 +39,7 @@ class Rule:
         if self.access == "open":
             return
         address = request.client.host if request.client else "unknown"
-        caller = server.gate.caller(request.headers.get("authorization"), address)
+        caller = server.gate.caller(request.headers.get("authorization"), address, request.cookies.get(COOKIE))
         request.state.caller = caller
         needed: Scope = self.access
         if needed not in caller.scopes:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import secrets
+import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,7 +47,9 @@ class Uploads:
         """Remove what earlier servers have left, except files of jobs that go on."""
         if self.folder.is_dir():
             for file in self.folder.iterdir():
-                if file not in kept:
+                if file.is_dir() and not any(one.is_relative_to(file) for one in kept):
+                    shutil.rmtree(file, ignore_errors=True)
+                elif file not in kept and not file.is_dir():
                     file.unlink(missing_ok=True)
 
     def _save(self, data: bytes, name: str) -> Path:

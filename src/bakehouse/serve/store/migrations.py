@@ -63,4 +63,24 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (caller, name)
     );
     """,
+    """
+    CREATE TABLE tasks (
+        id TEXT PRIMARY KEY,
+        caller TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        arguments TEXT NOT NULL,
+        state TEXT NOT NULL,
+        error TEXT NOT NULL DEFAULT '',
+        added REAL NOT NULL,
+        ended REAL
+    );
+    CREATE INDEX tasks_of_subject ON tasks (subject, kind, added);
+    CREATE TABLE served_runs (
+        name TEXT PRIMARY KEY,
+        run TEXT NOT NULL,
+        weights TEXT NOT NULL
+    );
+    """,
+    "ALTER TABLE pictures ADD COLUMN starred INTEGER NOT NULL DEFAULT 0",
 )

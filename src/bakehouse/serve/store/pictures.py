@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bakehouse.core.files import write_bytes
@@ -30,6 +30,21 @@ class StoredPicture:
     file: str
     """Name in the folder of pictures."""
     made: float
+    starred: int = 0
+    """1: marked by its caller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFilter:
+    """Which pictures are looked for."""
+
+    words: tuple[str, ...] = ()
+    """Each must be in the prompt, or be the seed."""
+    model: str | None = None
+    starred: bool = False
+
+
+ALL = PictureFilter()
 
 
 class Pictures:
@@ -87,15 +102,27 @@ class Pictures:
             rows = db.execute("SELECT * FROM pictures WHERE job = ? ORDER BY number", (job,)).fetchall()
         return [_picture(row) for row in rows]
 
-    def newest(self, caller: str | None, *, limit: int, before: float | None = None) -> list[StoredPicture]:
+    def newest(
+        self, caller: str | None, *, limit: int, before: float | None = None, wanted: PictureFilter = ALL
+    ) -> list[StoredPicture]:
         """Return the newest pictures of a caller, or of all, made before a time."""
+        clauses = ["(?1 IS NULL OR caller = ?1)", "(?2 IS NULL OR made < ?2)", "(?3 IS NULL OR model = ?3)"]
+        values: list[str | float | None] = [caller, before, wanted.model]
+        if wanted.starred:
+            clauses.append("starred = 1")
+        for word in wanted.words:
+            values += [f"%{_escaped(word)}%", word]
+            clauses.append(f"(prompt LIKE ?{len(values) - 1} ESCAPE '\\' OR CAST(seed AS TEXT) = ?{len(values)})")
+        asked = f"SELECT * FROM pictures WHERE {' AND '.join(clauses)} ORDER BY made DESC LIMIT {int(limit)}"
         with self._database.reading() as db:
-            rows = db.execute(
-                "SELECT * FROM pictures WHERE (?1 IS NULL OR caller = ?1) AND (?2 IS NULL OR made < ?2) "
-                "ORDER BY made DESC LIMIT ?3",
-                (caller, before, limit),
-            ).fetchall()
+            rows = db.execute(asked, values).fetchall()
         return [_picture(row) for row in rows]
+
+    def star(self, picture: StoredPicture, *, starred: bool) -> StoredPicture:
+        """Mark a picture, or take the mark away."""
+        with self._database.writing() as db:
+            db.execute("UPDATE pictures SET starred = ? WHERE id = ?", (int(starred), picture.id))
+        return replace(picture, starred=int(starred))
 
     def remove(self, picture: StoredPicture) -> None:
         """Remove a picture's entry and its file."""
@@ -106,3 +133,8 @@ class Pictures:
 
 def _picture(row: sqlite3.Row) -> StoredPicture:
     return StoredPicture(**{name: row[name] for name in row.keys()})  # noqa: SIM118 - a Row iterates over its values
+
+
+def _escaped(word: str) -> str:
+    """Return a word in which LIKE finds the characters themselves."""
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

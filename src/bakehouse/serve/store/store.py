@@ -11,6 +11,8 @@ from bakehouse.serve.store.database import Database
 from bakehouse.serve.store.draw_jobs import DrawJobs
 from bakehouse.serve.store.options import Options
 from bakehouse.serve.store.pictures import Pictures
+from bakehouse.serve.store.served_runs import ServedRuns
+from bakehouse.serve.store.task_entries import TaskEntries
 from bakehouse.serve.store.tokens import Tokens
 from bakehouse.serve.store.usage import Ledger
 
@@ -21,7 +23,7 @@ def default_folder() -> Path:
 
 
 class Store:
-    """The server's data folder: `serve.db`, `pictures/`, `uploads/`, `datasets/`, `runs/`.
+    """The server's data folder: `serve.db`, `pictures/`, `uploads/`, `tasks/`, `thumbnails/`, `queue.db`.
 
     Raises:
         BakehouseError: the database cannot be opened.
@@ -35,6 +37,8 @@ class Store:
         self.jobs = DrawJobs(self.database)
         self.pictures = Pictures(self.database, self.folder / "pictures")
         self.options = Options(self.database)
+        self.tasks = TaskEntries(self.database)
+        self.served_runs = ServedRuns(self.database)
 
     @property
     def uploads(self) -> Path:

@@ -69,6 +69,8 @@ class Picture:
     width: int
     height: int
     infotext: str
+    flagged: bool = False
+    """The safety checker has found it, and it is black."""
     facts: dict[str, Any] = field(default_factory=dict)
     """The request with all settings resolved, as the worker followed it: sampler, schedule, guidance, model hash."""
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ _BATCH_PIXELS = 4 * 512 * 512
 _MAX_BATCH = 16
 """The limits of `generation.pipeline`: a batch of more pictures would be split there."""
 _SWEEP_SECONDS = 1.0
+_SHARED_IDLE_SECONDS = 20.0
 _SHARE_OF_FREE_MEMORY = 0.8
 _KEPT_TASKS = 16
 """Tasks that have ended and can still be asked about; they hold their pictures."""
@@ -56,8 +57,14 @@ class EngineSettings:
 class Engine:
     """Everything that draws. Made and used in one event loop."""
 
-    def __init__(self, settings: EngineSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: EngineSettings, *, is_shared: Callable[[], bool] = lambda: False) -> None:
+        """Begin with nothing.
+
+        Args:
+            settings: how to work.
+            is_shared: whether something else works on the devices: models are then unloaded soon after their use.
+        """
+        self.settings, self.is_shared = settings, is_shared
         self.models = ServedModels(())
         self.tasks: dict[str, DrawTask] = {}
         """Those that wait or run, and the last that have ended."""
@@ -91,15 +98,37 @@ class Engine:
         served = []
         for model in models:
             try:
-                facts = await self._seats[0].worker.ask("describe", ref=model.ref, base=model.base)
+                served.append(await self._described(model))
             except ServeError as e:
                 raise (UsageError if e.code == "invalid_request" else BakehouseError)(e.message, hint=e.hint) from e
-            served.append(ServedModel(model.name, model.ref, model.base, facts["key"], facts))
         self.models = ServedModels(served)
         for one in reversed(served):
             self._by_key[one.key] = one
         self._running = [asyncio.ensure_future(self._work(seat)) for seat in self._seats]
         self._running.append(asyncio.ensure_future(self._sweep()))
+
+    async def add_model(self, model: ModelToServe) -> ServedModel:
+        """Offer one more model, or another one under a name; it is loaded when it is asked for.
+
+        Raises:
+            ServeError: it is not there, is damaged, or may not be served.
+        """
+        described = await self._described(model)
+        self.models = self.models.with_model(described)
+        self._by_key.setdefault(described.key, described)
+        return described
+
+    def remove_model(self, name: str) -> None:
+        """Offer a model no more; pictures of it that wait fail, and those that are being drawn are finished."""
+        self.models = self.models.without(name)
+        for unit in self._queue.remove(lambda unit: unit.task.drawing.model == name):
+            unit.task.fail(ServeError(404, "model_not_found", f"model {name!r} is not served any more"))
+
+    async def give_back(self) -> None:
+        """Unload the models that nobody uses right now: something else needs the devices."""
+        for seat in self._seats:
+            with contextlib.suppress(ServeError):  # a worker that has ended holds nothing
+                await seat.residency.give_back()
 
     async def stop(self, *, grace: float) -> None:
         """Take nothing more, give what is being drawn `grace` seconds to end, and end the workers."""
@@ -253,6 +282,10 @@ class Engine:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    async def _described(self, model: ModelToServe) -> ServedModel:
+        facts = await self._seats[0].worker.ask("describe", ref=model.ref, base=model.base)
+        return ServedModel(model.name, model.ref, model.base, facts["key"], facts)
+
     async def _load(self, seat: Seat, model: ServedModel) -> None:
         with contextlib.suppress(BakehouseError):  # remembered, and told to who asks for the model next
             async with seat.residency.lease(model.key, model.bytes):
@@ -263,7 +296,7 @@ class Engine:
             await asyncio.sleep(_SWEEP_SECONDS)
             for seat in self._seats:
                 with contextlib.suppress(ServeError):
-                    await seat.residency.sweep()
+                    await seat.residency.sweep(_SHARED_IDLE_SECONDS if self.is_shared() else None)
 
     async def _work(self, seat: Seat) -> None:
         """Draw batch after batch on one worker."""
@@ -397,6 +430,7 @@ def _picture(unit: Unit, values: dict[str, Any], data: bytes, form: ImageFormat)
         width=values["width"],
         height=values["height"],
         infotext=values["infotext"],
+        flagged=values["flagged"],
         facts=values["facts"],
     )
 

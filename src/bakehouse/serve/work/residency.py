@@ -141,13 +141,21 @@ class Residency:
             self._touch(key, resident)
             self._changed.set()
 
-    async def sweep(self) -> None:
-        """Unload what was idle for too long."""
-        if self.idle_seconds is None:
+    async def sweep(self, most: float | None = None) -> None:
+        """Unload what was idle for too long: for `idle_seconds`, or for `most` seconds if that is less."""
+        limits = [seconds for seconds in (self.idle_seconds, most) if seconds is not None]
+        if not limits:
             return
         async with self._moving:
             for key, one in list(self._residents.items()):
-                if one.leases == 0 and self._clock() - one.used > self.idle_seconds:
+                if one.leases == 0 and self._clock() - one.used > min(limits):
+                    await self._unload(key)
+
+    async def give_back(self) -> None:
+        """Unload whatever is not in use, parked models too."""
+        async with self._moving:
+            for key, one in list(self._residents.items()):
+                if one.leases == 0:
                     await self._unload(key)
 
     def lost(self) -> None:

@@ -71,6 +71,12 @@ class ServedModel:
         return list(self.facts.get("adapters", []))
 
     @property
+    def triggers(self) -> list[str]:
+        """The words that its adapters were trained on, as their files say."""
+        phrases = (str(one.get("metadata", {}).get("modelspec.trigger_phrase", "")) for one in self.adapters)
+        return list(dict.fromkeys(word.strip() for phrase in phrases for word in phrase.split(",") if word.strip()))
+
+    @property
     def file(self) -> Path:
         """The base's file or folder."""
         return Path(str(self.facts.get("file", self.ref)))
@@ -91,6 +97,14 @@ class ServedModels:
     @property
     def default(self) -> ServedModel:
         return next(iter(self._models.values()))
+
+    def with_model(self, model: ServedModel) -> ServedModels:
+        """Return these models and one more."""
+        return ServedModels([*self, model])
+
+    def without(self, name: str) -> ServedModels:
+        """Return these models without one."""
+        return ServedModels(model for model in self if model.name != name)
 
     def find(self, name: str | None) -> ServedModel:
         """Return the model with a name; None: the default.

@@ -13,13 +13,20 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Previewed, Progress, Warned
 from bakehouse.core.thread_pool import WORKERS
 from bakehouse.data.open_image import ImageError
 from bakehouse.serve.work.messages import Message, encode, read_message
+
+if TYPE_CHECKING:
+    from bakehouse.generation.request import GeneratedImage
+    from bakehouse.serve.work.safety import SafetyChecker
 
 PROGRESS_SECONDS = 0.05
 """Reports of progress are at least so far apart; the last step is always reported."""
@@ -33,6 +40,7 @@ class Worker:
         self._sending = threading.Lock()
         self._work: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._canceled: set[int] = set()
+        self._safety: SafetyChecker | None = None
         self._operations: dict[str, Callable[[Message], tuple[dict[str, Any], list[bytes]]]] = {}
 
     def run(self) -> None:
@@ -72,8 +80,13 @@ class Worker:
         from bakehouse.serve.work.worker_facts import samplers_here, schedules_here, upscalers_here
         from bakehouse.serve.work.worker_models import WorkerModels, memory_of
 
-        settings = message.values["settings"]
+        settings = dict(message.values["settings"])
+        checker = settings.pop("safety_checker")
         models = WorkerModels(**settings)
+        if checker is not None:
+            from bakehouse.serve.work.safety import SafetyChecker
+
+            self._safety = SafetyChecker(checker, models.device)
 
         def load(m: Message) -> dict[str, Any]:
             return models.load(m.values["ref"], m.values["base"])
@@ -119,16 +132,21 @@ class Worker:
         began = time.perf_counter()
         try:
             pipeline = models.pipeline(values["ref"], values["base"])
-            made = pipeline.generate(requests, preview_every=values["preview_every"], on_event=watch.on_event)
-            for place, (image, form) in enumerate(zip(made, formats, strict=True)):
+            # A preview would show what the checker has not seen.
+            every = 0 if self._safety else values["preview_every"]
+            made = pipeline.generate(requests, preview_every=every, on_event=watch.on_event)
+            for place, (drawn, form) in enumerate(zip(made, formats, strict=True)):
+                flagged = self._safety is not None and self._safety.flags(drawn.image)
+                image = _blackened(drawn) if flagged else drawn
                 info = image.infotext if form["infotext"] else None
-                data = encode_image(image.image, info, f".{form['kind']}", quality=form["quality"])
+                data = encode_image(image.image, info, f".{form['kind']}", quality=form["quality"], provenance=True)
                 picture = {
                     "picture": place,
                     "seed": image.seed,
                     "width": image.image.width,
                     "height": image.image.height,
                     "infotext": str(image.infotext),
+                    "flagged": flagged,
                     "facts": {**request_to_json(image.request), "model_hash": pipeline.model_hash},
                 }
                 self._send({"id": number, **picture}, [data])
@@ -158,6 +176,12 @@ class _Reports:
             self._send({"preview": event.image, "png": event.png})
         elif isinstance(event, Warned):
             self._send({"warning": event.message})
+
+
+def _blackened(drawn: GeneratedImage) -> GeneratedImage:
+    """Return a black image in place of one that is not to be shown, as diffusers and A1111 do."""
+    infotext = drawn.infotext.with_settings({"Safety checker": "flagged"})
+    return replace(drawn, image=Image.new("RGB", drawn.image.size), infotext=infotext)
 
 
 def _enlarge(message: Message) -> tuple[dict[str, Any], list[bytes]]:

@@ -48,6 +48,7 @@ class WorkerModels:
             BakehouseError: a file is damaged.
         """
         refuse_pickles(Path(one) for one in (ref, base or ""))  # not even its header is read
+        self._sources.pop((ref, base), None)  # a run may have other weights than when it was last described
         source = self._source(ref, base)
         where = resolve_model(source.base)
         files = _base_files(source, where)

@@ -31,6 +31,8 @@ class WorkerSettings:
     dtype: str = "auto"
     loras: str | None = None
     embeddings: str | None = None
+    safety_checker: str | None = None
+    """A folder or Hub id; None: none."""
 
 
 class WorkerProcess:

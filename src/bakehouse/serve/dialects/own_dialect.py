@@ -1,0 +1,25 @@
+"""The dialect of bakehouse's own API, whose routes are in several files, and its form of errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from bakehouse.serve.errors import ServeError
+from bakehouse.serve.guard.rules import Dialect
+
+
+def error_body(error: ServeError) -> dict[str, Any]:
+    """Return an error as this API answers it."""
+    return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+
+
+def _error(request: Request, error: ServeError) -> Response:
+    return JSONResponse(error_body(error), error.status)
+
+
+OWN = Dialect("own", _error)
+SHOWN = {"include_in_schema": True}
+"""Options of the routes that OpenAPI describes."""

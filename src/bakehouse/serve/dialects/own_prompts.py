@@ -1,0 +1,166 @@
+"""What helps to write a request: warnings, tags, templates, and the settings of an existing picture."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import Any
+
+from fastapi import Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from bakehouse.core.bundled_models import BUNDLED_BASE
+from bakehouse.data.tag_vocabulary import load_vocabulary
+from bakehouse.data.tags import key
+from bakehouse.data.weighted_prompt import Emphasis
+from bakehouse.generation.infotext import Infotext, read_text
+from bakehouse.generation.prompt import compile_prompt
+from bakehouse.generation.templates import library
+from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.saved_images import save_text
+from bakehouse.serve.errors import ServeError
+from bakehouse.serve.server import Server, server_of
+
+_SIZE = re.compile(r"(\d+)x(\d+)")
+_NUMBERS: dict[str, tuple[str, type[int] | type[float]]] = {
+    "Steps": ("steps", int),
+    "CFG scale": ("guidance", float),
+    "Seed": ("seed", int),
+    "Clip skip": ("clip_skip", int),
+    "Variation seed": ("variation_seed", int),
+    "Variation seed strength": ("variation_strength", float),
+}
+_NO_NOTE = frozenset({
+    "Version", "User", "Model hash", "Lora hashes", "TI hashes", "Hashes", "Schedule type", "RNG", "Timestep spacing",
+    "Template", "Template name",
+})  # fmt: skip
+
+
+class RecallBody(BaseModel):
+    """A picture, or the infotext of one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str | None = Field(None, description="Base64 of a PNG, JPEG or WebP, or a data: URL.")
+    infotext: str | None = Field(None, description="In place of an image.")
+
+
+class PromptBody(BaseModel):
+    """A prompt to look at."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(max_length=20_000)
+    negative: str = Field("", max_length=20_000)
+    steps: int = Field(20, ge=1, le=1000)
+    emphasis: Emphasis = "original"
+
+
+@OWN.route("POST", "/api/v1/prompt", "read", **SHOWN)
+async def read_prompt(body: PromptBody) -> Response:
+    """Say how a prompt is read: the adapters that it names, and what in it is probably not meant so."""
+    found = await asyncio.to_thread(
+        compile_prompt, body.prompt, body.negative, steps=body.steps, emphasis=body.emphasis
+    )
+    adapters = [{"name": tag.name, "text": tag.text, "unet": tag.unet} for tag in found.adapters]
+    return JSONResponse({"warnings": list(found.warnings), "adapters": adapters})
+
+
+@OWN.route("GET", "/api/v1/tags", "read", **SHOWN)
+async def complete_tag(
+    q: str = Query(min_length=1, max_length=100),
+    vocabulary: str = Query(BUNDLED_BASE, pattern=r"^[\w.+-]{1,64}$", description="crumb, or an installed tagger."),
+    limit: int = Query(20, ge=1, le=200),
+) -> Response:
+    """Complete a tag from a vocabulary: tags that begin so, then tags that contain it, the most frequent first."""
+    return JSONResponse({"tags": await asyncio.to_thread(_completions, q, vocabulary, limit)})
+
+
+@OWN.route("POST", "/api/v1/recall", "read", **SHOWN)
+async def recall(request: Request, body: RecallBody) -> Response:
+    """Return the settings that a picture was made with, as `/api/v1/draw` takes them, and notes on what is left out."""
+    text = body.infotext
+    if body.image is not None:
+        path = await save_text(request, body.image, "image")
+        text = await asyncio.to_thread(read_text, path)
+    if not text:
+        raise ServeError(
+            400,
+            "no_infotext",
+            "the picture does not say how it was made",
+            hint="bakehouse, A1111 and many others write it into PNG, JPEG and WebP; messengers and editors remove it",
+        )
+    return JSONResponse(recalled(Infotext.parse(text), server_of(request)))
+
+
+@OWN.route("GET", "/api/v1/templates", "read", **SHOWN)
+async def templates() -> Response:
+    """List the library of templates."""
+    return JSONResponse({"templates": _library()})
+
+
+def recalled(info: Infotext, server: Server) -> dict[str, Any]:
+    """Return an infotext's settings as a request, the served model that it names, and notes in plain words."""
+    settings = dict(info.settings)
+    found: dict[str, Any] = {"prompt": info.prompt, "negative": info.negative}
+    notes: list[str] = []
+    for name, value in settings.items():
+        if name in _NUMBERS:
+            field, kind = _NUMBERS[name]
+            try:
+                found[field] = kind(value)
+            except ValueError:
+                notes.append(f"{name}: {value} is no number")
+        elif name == "Size" and (size := _SIZE.fullmatch(value)):
+            found |= {"width": int(size[1]), "height": int(size[2])}
+        elif name not in {"Sampler", "Model"} | _NO_NOTE:
+            notes.append(f"{name}: {value} is not taken over")
+    facts = server.engine.facts()
+    schedule = settings.get("Schedule type", "Trailing" if settings.get("Timestep spacing") == "trailing" else None)
+    if name := settings.get("Sampler"):
+        sampler, rest = _named(name, facts["samplers"], "name")
+        if sampler is None:
+            notes.append(f"the sampler {name} is not known here")
+        else:
+            found["sampler"], schedule = sampler, schedule or rest
+    if schedule:
+        found["schedule"], _ = _named(schedule, facts["schedules"], "label")
+    model = settings.get("Model", "")
+    is_served = model in server.engine.models
+    if model and not is_served:
+        notes.append(f"the model {model} is not served here")
+    return {"request": found, "model": model if is_served else None, "notes": notes}
+
+
+def _named(text: str, rows: Iterable[dict[str, Any]], key: str) -> tuple[str | None, str]:
+    """Return the row's name that a text means, and what follows it: `DPM++ 2M Karras` is DPM++ 2M, then Karras."""
+    names = {alias.lower(): str(row[key]) for row in rows for alias in (row[key], *row["aliases"])}
+    lowered = text.strip().lower()
+    if lowered in names:
+        return names[lowered], ""
+    begins = [name for name in names if lowered.startswith(f"{name} ")]
+    if not begins:
+        return None, ""
+    longest = max(begins, key=len)
+    return names[longest], text.strip()[len(longest) + 1 :]
+
+
+@cache
+def _library() -> list[dict[str, Any]]:
+    return [one.to_json() for one in library()]
+
+
+def _completions(text: str, vocabulary: str, limit: int) -> list[dict[str, Any]]:
+    wanted = key(text)
+    found = [name for name in _names(vocabulary) if wanted in name]
+    known = load_vocabulary(vocabulary)
+    found.sort(key=lambda name: (not name.startswith(wanted), -(known.count(name) or 0), name))
+    return [{"tag": name, "count": known.count(name)} for name in found[:limit]]
+
+
+@lru_cache(maxsize=4)
+def _names(vocabulary: str) -> tuple[str, ...]:
+    return tuple(load_vocabulary(vocabulary).names())

@@ -1,0 +1,1 @@
+"""Commands of bakehouse that requests start: each a process of its own, which outlives the server."""

@@ -1,0 +1,147 @@
+"""Whole ways through the page in a real browser: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bakehouse.serve.store.store import open_store
+from tests.serve.conftest import Served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+HAS_PLAYWRIGHT = all(importlib.util.find_spec(name) for name in ("playwright", "axe_playwright_python"))
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+    pytest.mark.skipif(not HAS_PLAYWRIGHT, reason="needs playwright: pip install 'bakehouse[dev]'"),
+]
+MIRA = Path(__file__).parents[2] / "src/bakehouse/assets/examples/mira"
+PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
+PAGES = ("/", "/generate", "/gallery", "/new", "/datasets", "/trainings", "/usage", "/settings")
+SECONDS = 200_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def new_page(browser, live) -> Iterator:
+    """Open the page at a route, signed in by the link that the server prints. Messages of the console fail the test."""
+    contexts, messages = [], []
+
+    def open_page(route: str = "/", **options):
+        context = browser.new_context(**{"viewport": DESK, "locale": "en", **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on(
+            "console", lambda m: messages.append(m.text) if m.type == "error" and "status of 4" not in m.text else None
+        )
+        page.goto(f"{live.ready['url']}/#token={live.ready['token']}")
+        page.get_by_role("heading", level=1).wait_for()
+        page.goto(f"{live.ready['url']}/#{route}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not messages
+
+
+def draw(page, prompt: str) -> None:
+    page.get_by_label("Prompt").fill(prompt)
+    page.get_by_role("button", name="More settings").click()
+    page.get_by_label("Steps").fill("4")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_role("button", name=f"Open: {prompt}").first.wait_for()
+
+
+def test_a_picture_is_drawn_starred_found_and_used_again(new_page):
+    page = new_page("/generate")
+    draw(page, "a red robot, at the beach")
+    assert "token" not in page.url
+    page.get_by_role("button", name="Open: a red robot").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Star").click()
+    page.keyboard.press("Escape")
+    page.goto(page.url.replace("/generate", "/gallery"))
+    page.get_by_label("Starred").check()
+    page.get_by_label("Search by words or seed").fill("robot")
+    page.get_by_role("listitem").get_by_role("button", name="Open: a red robot").click()
+    seed = re.search(r"Seed: (\d+)", page.locator("pre.code").inner_text())[1]
+    page.get_by_role("button", name="Use its settings").click()
+    page.get_by_role("button", name="More settings").click()
+    assert page.get_by_label("Prompt").input_value() == "a red robot, at the beach"
+    assert page.get_by_label("Seed").input_value() == seed
+    page.get_by_role("button", name="Show as code").click()
+    assert f"--seed {seed}" in page.locator("pre.code").first.inner_text()
+
+
+def test_photos_become_a_training_and_a_picture(new_page):
+    page = new_page("/new")
+    photos = [MIRA / f"{number:02}{ending}" for number in range(1, 7) for ending in (".png", ".txt")]
+    page.locator("input[type=file]:not([data-folder])").set_input_files(photos)
+    page.get_by_text("6 photos").wait_for()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("What do you call it?").fill("Mira")
+    page.get_by_role("radio", name="Style").click()
+    assert page.get_by_label("Its word in prompts").input_value() == "mrx"
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("Most steps").fill("2")
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.wait_for_url("**/trainings/Mira")
+    page.get_by_role("button", name="Draw with it").click()
+    page.wait_for_url("**/generate")
+    page.get_by_role("button", name="Add mrx style to the prompt").click()
+    assert page.get_by_label("Prompt").input_value().startswith("mrx style")
+    draw(page, "mrx style, a house")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_and_fits_a_phone(new_page, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = new_page(viewport=PHONE, color_scheme=scheme, locale="pt" if scheme == "dark" else "zh")
+    for route in PAGES:
+        page.evaluate("route => { location.hash = route }", route)
+        page.get_by_role("heading", level=1).wait_for()
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], route
+        found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+        assert not [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found], route
+    assert page.evaluate("document.documentElement.lang") == ("pt" if scheme == "dark" else "zh")
+
+
+def test_a_restart_of_the_server_is_survived(browser, tmp_path):
+    with open_store(tmp_path) as store:
+        _, token = store.tokens.add("browser", frozenset({"draw"}))
+    served = Served(tmp_path)
+    url = served.ready["url"]
+    context = browser.new_context(locale="en")
+    try:
+        page = context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.goto(f"{url}/#token={token}")
+        page.get_by_role("heading", level=1).wait_for()
+        assert page.get_by_role("link", name="New subject").count() == 0  # this token may not train
+        served.end(signal.SIGKILL)
+        page.get_by_text("The server does not answer.").wait_for()
+        served = Served(tmp_path, "--port", url.rsplit(":", 1)[1])
+        page.get_by_text("The server does not answer.").wait_for(state="detached")
+        page.get_by_role("link", name="Draw", exact=True).click()
+        page.get_by_label("Prompt").wait_for()
+    finally:
+        context.close()
+        served.end(signal.SIGTERM)

@@ -1,0 +1,16 @@
+/** A file as a data: URL. */
+export function dataUrl(file: Blob): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.onerror = () => reject(reader.error ?? new Error("unreadable"));
+    reader.readAsDataURL(file);
+  });
+}
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+
+export function bytesText(bytes: number, language: string): string {
+  const power = Math.min(UNITS.length - 1, bytes > 0 ? Math.floor(Math.log10(bytes) / 3) : 0);
+  return `${(bytes / 1000 ** power).toLocaleString(language, { maximumFractionDigits: power ? 1 : 0 })} ${UNITS[power]}`;
+}

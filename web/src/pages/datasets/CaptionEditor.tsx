@@ -1,0 +1,81 @@
+import { ActionIcon, Button, Group, Modal, SimpleGrid, Stack, TagsInput, Text } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { IconChevronLeft, IconChevronRight } from "@tabler/icons-react";
+import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+import { useTranslation } from "react-i18next";
+import { get, put } from "../../api/client";
+import { tagsQuery } from "../../api/queries";
+import type { DatasetImage } from "../../api/types";
+import { ErrorState } from "../../components/States";
+import { ShowAsCode } from "../../components/ShowAsCode";
+import { thumbnail } from "../newSubject/names";
+
+interface Props {
+  dataset: string;
+  image: DatasetImage | undefined;
+  onClose: () => void;
+  onGo: (by: number) => void;
+}
+
+/** One image and its caption as tags, completed from the vocabulary. */
+export function CaptionEditor({ dataset, image, onClose, onGo }: Props) {
+  const { t } = useTranslation();
+  return (
+    <Modal opened={image !== undefined} onClose={onClose} size="min(980px, 96vw)" title={image?.path} closeButtonProps={{ "aria-label": t("common.close") }}>
+      {image && <Editor key={image.path} dataset={dataset} image={image} onGo={onGo} />}
+    </Modal>
+  );
+}
+
+function Editor({ dataset, image, onGo }: { dataset: string; image: DatasetImage; onGo: (by: number) => void }) {
+  const { t } = useTranslation();
+  const client = useQueryClient();
+  const [tags, setTags] = useState(image.tags);
+  const [typed, setTyped] = useState("");
+  const path = `/datasets/${encodeURIComponent(dataset)}/captions`;
+  const body = { captions: { [image.path]: tags.join(", ") }, was: { [image.path]: image.caption } };
+  const isChanged = tags.join(", ") !== image.tags.join(", ");
+  useEffect(() => setTags(image.tags), [image.tags]);
+  const save = useMutation({
+    mutationFn: () => put(path, body),
+    onSuccess: () => Promise.all([client.invalidateQueries({ queryKey: ["datasets"] }), client.invalidateQueries({ queryKey: ["tags", dataset] })]),
+  });
+  const go = async (by: number) => {
+    if (isChanged) await save.mutateAsync();
+    onGo(by);
+  };
+  return (
+    <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="lg">
+      <div className="picture" style={{ aspectRatio: `${image.width} / ${image.height}`, maxHeight: "64dvh" }}><img src={thumbnail(dataset, image.path, 1024)} alt={image.caption ?? image.path} style={{ objectFit: "contain" }} /></div>
+      <Stack gap="md">
+        <TagsInput label={t("captions.tags")} description={t("captions.tagsText")} value={tags} onChange={setTags} searchValue={typed} onSearchChange={setTyped} data={useCompletion(dataset, typed)} splitChars={[","]} maxDropdownHeight={240} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
+        <Text size="sm" c="dimmed" className="num">{image.width} × {image.height}</Text>
+        <ErrorState error={save.error} />
+        <Group justify="space-between">
+          <Group gap="xs">
+            <ActionIcon variant="default" size="lg" onClick={() => void go(-1)} aria-label={t("captions.before")}><IconChevronLeft size={18} aria-hidden /></ActionIcon>
+            <ActionIcon variant="default" size="lg" onClick={() => void go(1)} aria-label={t("captions.next")}><IconChevronRight size={18} aria-hidden /></ActionIcon>
+            <ShowAsCode compact example={() => ({ method: "PUT", path, body })} />
+          </Group>
+          <Button onClick={() => save.mutate()} loading={save.isPending} disabled={!isChanged}>{isChanged ? t("captions.save") : t("captions.saved")}</Button>
+        </Group>
+      </Stack>
+    </SimpleGrid>
+  );
+}
+
+/** Tags that have what is typed: the dataset's own, then those that the base knows. */
+export function useCompletion(dataset: string, typed: string): string[] {
+  const [asked] = useDebouncedValue(typed.trim().toLowerCase(), 150);
+  const { data: own = [] } = useQuery(tagsQuery(dataset));
+  const { data: known = [] } = useQuery({
+    queryKey: ["completion", asked],
+    queryFn: async () => (await get<{ tags: { tag: string }[] }>("/tags", { q: asked, limit: 20 })).tags.map((one) => one.tag),
+    enabled: asked.length > 0,
+    placeholderData: keepPreviousData,
+    staleTime: Infinity,
+  });
+  if (!asked) return own.slice(0, 20).map((one) => one.tag);
+  return [...new Set([...own.map((one) => one.tag).filter((tag) => tag.toLowerCase().includes(asked)), ...known])];
+}

@@ -1,0 +1,104 @@
+import { Button, Group, Select, Stack, TextInput } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { IconArrowBackUp, IconPhoto, IconSearch } from "@tabler/icons-react";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useParams } from "@tanstack/react-router";
+import { useState } from "react";
+import { useTranslation } from "react-i18next";
+import { post } from "../../api/client";
+import { auditQuery, datasetQuery, tagsQuery } from "../../api/queries";
+import type { DatasetImage } from "../../api/types";
+import { EmptyState, ErrorState, LoadingState } from "../../components/States";
+import { PageHead } from "../../components/PageHead";
+import { PhotoDrop } from "../../components/PhotoDrop";
+import { ShowAsCode } from "../../components/ShowAsCode";
+import { ProgressLine } from "../../components/TaskProgress";
+import { VirtualGrid } from "../../components/VirtualGrid";
+import { BulkBar } from "./BulkBar";
+import { CaptionEditor } from "./CaptionEditor";
+import { Findings } from "./Findings";
+import { ImageCell } from "./ImageCell";
+import { type ImageFilter, useImages } from "./useImages";
+import { useUpload } from "./useUpload";
+
+export function DatasetPage() {
+  const { t } = useTranslation();
+  const { name } = useParams({ strict: false }) as { name: string };
+  const { data: row, error, isPending, refetch } = useQuery(datasetQuery(name));
+  const sending = useUpload(name);
+  if (isPending) return <LoadingState what={t("datasets.loadingOne")} />;
+  if (!row) return <div className="page"><PageHead title={name} /><ErrorState error={error} onRetry={() => void refetch()} /></div>;
+  return (
+    <Stack className="page-wide" gap="md">
+      <div style={{ marginBottom: -16 }}><PageHead title={name} text={`${t("datasets.images", { count: row.images })} · ${t("datasets.captioned", { count: row.captioned })}`}>
+        <ShowAsCode compact example={() => ({ command: `bakehouse captions stats datasets/${name}`, method: "GET", path: `/datasets/${encodeURIComponent(name)}/images?limit=200` })} />
+        {row.undo && <Undo name={name} operation={row.undo.operation} />}
+      </PageHead></div>
+      <PhotoDrop onFiles={sending.send} small />
+      {sending.progress && <ProgressLine says={t("photos.sending", { done: sending.progress.done, total: sending.progress.total })} percent={Math.round((100 * sending.progress.done) / sending.progress.total)} />}
+      <ErrorState error={sending.error} />
+      {row.images > 0 && <Findings dataset={name} stamp={row.changed} />}
+      <Images name={name} stamp={row.changed} />
+    </Stack>
+  );
+}
+
+function Undo({ name, operation }: { name: string; operation: string }) {
+  const { t } = useTranslation();
+  const client = useQueryClient();
+  const undo = useMutation({
+    mutationFn: () => post(`/datasets/${encodeURIComponent(name)}/undo`, {}),
+    onSettled: () => client.invalidateQueries({ queryKey: ["datasets"] }),
+  });
+  return (
+    <>
+      <Button variant="default" leftSection={<IconArrowBackUp size={17} aria-hidden />} onClick={() => undo.mutate()} loading={undo.isPending}>{t("datasets.undo", { operation })}</Button>
+      <ErrorState error={undo.error} />
+    </>
+  );
+}
+
+const NOTHING: ImageFilter = { q: "", tag: null, caption: null, finding: null };
+
+function Images({ name, stamp }: { name: string; stamp: number }) {
+  const { t } = useTranslation();
+  const [filter, setFilter] = useState(NOTHING);
+  const [q] = useDebouncedValue(filter.q, 300);
+  const images = useImages(name, { ...filter, q }, stamp);
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [opened, setOpened] = useState<number | null>(null);
+  const toggle = (path: string) => setChosen((was) => new Set(was.has(path) ? [...was].filter((one) => one !== path) : [...was, path]));
+  const current: DatasetImage | undefined = opened === null ? undefined : images.at(opened);
+  return (
+    <section aria-label={t("datasets.allImages")}>
+      <Filters name={name} filter={filter} onChange={setFilter} />
+      <ErrorState error={images.error} />
+      {images.isPending && <LoadingState what={t("datasets.loadingImages")} />}
+      {images.total === 0 && <EmptyState icon={IconPhoto} title={t("datasets.nothingTitle")}>{t("datasets.nothingText")}</EmptyState>}
+      <VirtualGrid count={images.total ?? 0} cell={176} below={38} label={t("datasets.allImages")}>
+        {(i) => {
+          const image = images.at(i);
+          return <ImageCell dataset={name} image={image} chosen={image !== undefined && chosen.has(image.path)} onToggle={toggle} onOpen={() => setOpened(i)} />;
+        }}
+      </VirtualGrid>
+      {chosen.size > 0 && <BulkBar dataset={name} paths={[...chosen]} onDone={() => setChosen(new Set())} />}
+      <CaptionEditor dataset={name} image={current} onClose={() => setOpened(null)} onGo={(by) => opened !== null && opened + by >= 0 && opened + by < (images.total ?? 0) && setOpened(opened + by)} />
+    </section>
+  );
+}
+
+function Filters({ name, filter, onChange }: { name: string; filter: ImageFilter; onChange: (filter: ImageFilter) => void }) {
+  const { t } = useTranslation();
+  const { data: tags = [] } = useQuery(tagsQuery(name));
+  const { data: audit } = useQuery({ ...auditQuery(name), retry: false });
+  const findings = [...new Map((audit?.report.findings ?? []).map((one) => [one.id, one.title]))];
+  const clear = { clearable: true, clearButtonProps: { "aria-label": t("common.clear") } } as const;
+  return (
+    <Group mb="md" gap="sm">
+      <TextInput style={{ flex: "1 1 200px" }} type="search" leftSection={<IconSearch size={17} aria-hidden />} aria-label={t("datasets.search")} placeholder={t("datasets.search")} value={filter.q} onChange={(event) => onChange({ ...filter, q: event.currentTarget.value })} />
+      <Select {...clear} style={{ flex: "1 1 130px", maxWidth: 240 }} aria-label={t("datasets.tag")} placeholder={t("datasets.tag")} searchable limit={60} data={tags.map((one) => ({ value: one.tag, label: `${one.tag} (${one.count})` }))} value={filter.tag} onChange={(tag) => onChange({ ...filter, tag })} />
+      <Select {...clear} style={{ flex: "1 1 130px", maxWidth: 240 }} aria-label={t("datasets.caption")} placeholder={t("datasets.caption")} data={[{ value: "yes", label: t("datasets.withCaption") }, { value: "no", label: t("datasets.withoutCaption") }]} value={filter.caption} onChange={(caption) => onChange({ ...filter, caption })} />
+      {findings.length > 0 && <Select {...clear} style={{ flex: "1 1 130px", maxWidth: 240 }} aria-label={t("datasets.finding")} placeholder={t("datasets.finding")} data={findings.map(([value, label]) => ({ value, label }))} value={filter.finding} onChange={(finding) => onChange({ ...filter, finding })} />}
+    </Group>
+  );
+}
