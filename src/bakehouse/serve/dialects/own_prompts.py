@@ -119,7 +119,9 @@ def recalled(info: Infotext, server: Server) -> dict[str, Any]:
         elif name not in {"Sampler", "Model"} | _NO_NOTE:
             notes.append(f"{name}: {value} is not taken over")
     facts = server.engine.facts()
-    schedule = settings.get("Schedule type", "Trailing" if settings.get("Timestep spacing") == "trailing" else None)
+    schedule: str | None = settings.get("Schedule type")
+    if schedule is None and settings.get("Timestep spacing") == "trailing":
+        schedule = "Trailing"
     if name := settings.get("Sampler"):
         sampler, rest = _named(name, facts["samplers"], "name")
         if sampler is None:
