@@ -122,10 +122,10 @@ def recalled(info: Infotext, server: Server) -> dict[str, Any]:
     schedule: str | None = settings.get("Schedule type")
     if schedule is None and settings.get("Timestep spacing") == "trailing":
         schedule = "Trailing"
-    if name := settings.get("Sampler"):
-        sampler, rest = _named(name, facts["samplers"], "name")
+    if sampler_text := settings.get("Sampler"):
+        sampler, rest = _named(sampler_text, facts["samplers"], "name")
         if sampler is None:
-            notes.append(f"the sampler {name} is not known here")
+            notes.append(f"the sampler {sampler_text} is not known here")
         else:
             found["sampler"], schedule = sampler, schedule or rest
     if schedule:
