@@ -297,7 +297,8 @@ def measure(
 def _nearest(rows: Floats, photos: Sequence[Floats]) -> NDArray[np.int64]:
     """Return for each row the group whose `NEAREST` photos are most similar, all whitened [N]."""
     cosines = [np.sort(rows @ p.T, axis=1)[:, -NEAREST:].mean(axis=1) for p in photos]
-    return np.stack(cosines, axis=1).argmax(axis=1)
+    nearest: NDArray[np.int64] = np.stack(cosines, axis=1).argmax(axis=1)
+    return nearest
 
 
 def _photos_shown(own: int, photos: Sequence[Floats], between: Floats) -> NDArray[np.int64]:
