@@ -21,7 +21,7 @@ from bakehouse.evaluation import Report
 from bakehouse.evaluation.metrics import Interval, proportion
 from bakehouse.evaluation.word_groups import AskedGroup
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
-from tools.triggers.arms import CLASS, MAROON_HOODIE, TEAL_OVERALLS, VARIED, WORD, Arm, Clothes, Group, write_images
+from tools.triggers.arms import CLASS, MAROON_HOODIE, TEAL_OVERALLS, VARIED, WORD, Arm, Group, write_images
 
 PER_GROUP = 12
 """Images of each outfit and of other clothes."""
@@ -29,8 +29,16 @@ OUTFITS = {"work": TEAL_OVERALLS, "home": MAROON_HOODIE}
 """Folders of the outfits, which give their words."""
 OTHER = tuple(c for c in VARIED if c.cut not in {o.cut for o in OUTFITS.values()})
 MISC = "misc"
+MARK = "hair with flowers"
+"""What shows the character, whatever it wears; after a short training the flowers have all colours."""
 OWN_WORD, NEITHER = 0.80, 0.70
 """Least shares: of an outfit with its word, and of images without an outfit's word that show neither."""
+
+
+COLUMNS = (
+    "prompt", "should show", "at least", "images", "by likeness", "by the tagger", "reached", "character",
+    "photos told apart",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class Row:
     """Share that is as wanted, by the evaluation."""
     tagger: Interval
     """The same by clothes and colour."""
+    character: Interval
+    """Share that shows the character, by its hair."""
     told_apart: float
     """Share of the group's photos that the evaluation assigns to their own group."""
 
@@ -83,34 +93,38 @@ def rows(report: Report, tagger: CrumbTagger) -> list[Row]:
         images = [open_image(report.folder / path).convert("RGB") for path in group.pictures]
         found = tagger(images)
         shown = [{g: v for g, (v, _) in found.best(i).items()} for i in range(len(images))]
-        of = {name: [wears(seen, clothes, tagger) for seen in shown] for name, clothes in OUTFITS.items()}
-        made.append(_row(group, of))
+        of = {name: [has_tag(seen, clothes.tag, tagger) for seen in shown] for name, clothes in OUTFITS.items()}
+        made.append(_row(group, of, [has_tag(seen, MARK, tagger) for seen in shown]))
     return made
 
 
-def _row(group: AskedGroup, of: dict[str, list[bool]]) -> Row:
+def _row(group: AskedGroup, of: dict[str, list[bool]], character: list[bool]) -> Row:
     own = of.get(group.word)
     neither = [not any(each) for each in zip(*of.values(), strict=True)]
     wanted, least = (group.word, OWN_WORD) if own is not None else ("neither outfit", NEITHER)
     hits = own if own is not None else neither
-    return Row(group.prompt, wanted, least, group.images, group.own, proportion(hits), group.in_photos)
+    figures = group.own, proportion(hits), proportion(character), group.in_photos
+    return Row(group.prompt, wanted, least, group.images, *figures)
 
 
-def wears(shown: dict[str, str], clothes: Clothes, tagger: CrumbTagger) -> bool:
-    """Return whether the tagger's values of an image are those of clothes."""
-    atoms = tagger.vocabulary.atoms(clothes.tag)
+def has_tag(shown: dict[str, str], tag: str, tagger: CrumbTagger) -> bool:
+    """Return whether the tagger's values of an image are all parts of a tag."""
+    atoms = tagger.vocabulary.atoms(tag)
     return all(tagger.vocabulary.accepts(group, value, shown[group]) for group, value in atoms.items())
 
 
 def table(found: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        "| prompt | should show | at least | images | by likeness | by the tagger | photos told apart | reached |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
     ]
     for r in found:
-        shares = [f"{i.value:.0%} ({i.low:.0%}-{i.high:.0%})" for i in (r.likeness, r.tagger)]
-        cells = [f"`{r.prompt}`", r.wanted, f"{r.least:.0%}", str(r.images), *shares, f"{r.told_apart:.0%}", r.verdict]
+        likeness, tagger, character = (
+            f"{i.value:.0%} ({i.low:.0%}-{i.high:.0%})" for i in (r.likeness, r.tagger, r.character)
+        )
+        what = [f"`{r.prompt}`", r.wanted, f"{r.least:.0%}", str(r.images)]
+        cells = [*what, likeness, tagger, r.verdict, character, f"{r.told_apart:.0%}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -128,7 +142,8 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "bakehouse", *words, "--quiet"], check=True)
     found = rows(Report.load(Run(run)), CrumbTagger.load())
     write_text(a.out / "table.md", table(found))
-    figures = [{"likeness": r.likeness.to_json(), "tagger": r.tagger.to_json(), "reached": r.verdict} for r in found]
+    measures = ("likeness", "tagger", "character")
+    figures = [{**{m: getattr(r, m).to_json() for m in measures}, "reached": r.verdict} for r in found]
     write_json(a.out / "table.json", [{**vars(r), **figure} for r, figure in zip(found, figures, strict=True)])
     print(table(found), end="")
 
