@@ -318,7 +318,7 @@ def test_a_doubtful_run_is_asked_about(make_run, tmp_path, capsys, concern):
 
 
 def test_a_person_is_published_with_consent_alone(learned_run, tmp_path):
-    with pytest.raises(UsageError, match="say whether the person is real"):
+    with pytest.raises(UsageError, match="not stated whether the person is real"):
         to(learned_run, tmp_path / "a", person=None)
     to(learned_run, tmp_path / "b", person="real", images=0)
     card = (tmp_path / "b" / "README.md").read_text("utf-8")
@@ -338,7 +338,7 @@ def test_a_person_is_published_with_consent_alone(learned_run, tmp_path):
         ("license: other\nlicense_name: faipl-1.0-sd", None, "faipl-1.0-sd"),
         ("license: cc-by-nc-nd-4.0", None, "forbids"),
         ("license: cc-by-nc-nd-4.0", "mit", "forbids"),
-        ("license: somebodys-own", "mit", "not known what it says"),
+        ("license: somebodys-own", "mit", "what that allows for models"),
         ("tags: [x]", None, "is not known"),
         ("tags: [x]", "openrail++", "openrail++"),
         ("tags: [x]", "opnrail", "did you mean 'openrail'"),

@@ -133,6 +133,27 @@ def test_a_copy_of_another_run_is_not_overwritten(recipe, tmp_path):
     assert (tmp_path / "drive" / "me" / FINAL).read_bytes() == before
 
 
+def test_a_mirror_that_is_found_to_be_anothers_too_late_ends_no_training(recipe, tmp_path, monkeypatch):
+    """It could not be reached at the start, when it would have been refused."""
+    where = tmp_path / "drive" / "me"
+    where.mkdir(parents=True)
+    (where / "mirror.json").write_text('{"run": "another", "files": {}}')
+    read, calls = FolderStore.read, []
+
+    def away_at_first(self, name):
+        calls.append(name)
+        if len(calls) == 1:
+            raise BakehouseError("cannot be reached")
+        return read(self, name)
+
+    monkeypatch.setattr(FolderStore, "read", away_at_first)
+    events = list(train(recipe(train__epochs=1, save__mirror=str(tmp_path / "drive")), tmp_path / "me"))
+    warned = [e.message for e in events if isinstance(e, Warned)]
+    assert isinstance(events[-1], Finished)
+    assert any("nothing is copied to" in message for message in warned) and "lacks" in warned[-1]
+    assert [p.name for p in where.iterdir()] == ["mirror.json"]
+
+
 def test_a_wrong_url_is_refused_before_the_first_step(recipe, tmp_path):
     for url in ("nonsense://x", "ftp://me:pass@host/x"):
         with pytest.raises(UsageError, match=r"protocol|password"):

@@ -29,7 +29,7 @@ def publish(
     ] = None,
     person: Annotated[
         Literal["real", "none"] | None,
-        typer.Option(help="real: a real person, who agrees to this. none: an invented person, or no person."),
+        typer.Option(help="Whether it is of a real person, who agrees to this, or of none."),
     ] = None,
     images: Annotated[int, typer.Option(metavar="N", help="Images in the gallery.")] = 6,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository visible to all.")] = False,
@@ -37,7 +37,7 @@ def publish(
         bool, typer.Option("--replace-card", help="Replace a card that was edited at the destination.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be published; write nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Publish without asking, whatever the scores say.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Publish without asking, whatever the scores are.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -43,7 +43,7 @@ def _concerns(facts: ModelFacts) -> Iterator[Concern]:
     if report is None:
         yield Concern(
             "not-evaluated",
-            "the run was not evaluated: nobody knows whether it learned its subject (bakehouse evaluate)",
+            "the run was not evaluated: whether it learned its subject is not known (bakehouse evaluate measures it)",
         )
         return
     if report.verdict.outcome == "nothing changed":
@@ -73,7 +73,7 @@ def check_consent(facts: ModelFacts) -> None:
     """
     if facts.spec.person is None and is_of_people(facts):
         raise UsageError(
-            f"{facts.subject!r} is a person: say whether the person is real",
-            hint="--person real: a real person, who agrees to the publication, and the card says so; "
-            "--person none: nobody real",
+            f"{facts.subject!r} is a person, and it is not stated whether the person is real",
+            hint="--person real: a real person, who agrees to the publication, as the card then states; "
+            "--person none: an invented person, or no person",
         )

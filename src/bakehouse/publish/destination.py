@@ -91,6 +91,6 @@ def check_others(there: bytes | None, where: str, names: list[str]) -> None:
     """
     if there is None and names:
         raise UsageError(
-            f"{where} already holds {names[0]}, and nothing says that bakehouse published it",
+            f"{where} already holds {names[0]}, which bakehouse did not publish",
             hint="choose an empty folder, or move what is there away",
         )

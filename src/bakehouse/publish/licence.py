@@ -81,8 +81,8 @@ def licence_for(base: str, asked: str | None) -> Licence:
     found, wanted = find_licence(name), _known(asked) if asked else None
     if name and found is None:
         raise UsageError(
-            f"the licence of the base model {base} is {name!r}, and it is not known what it says of models that are "
-            "trained on it",
+            f"the licence of the base model {base} is {name!r}, and what that allows for models "
+            "that are trained on it is not known",
             hint=f"read it; if it allows publishing them: bakehouse models add NAME {base} --licence ID, with one of "
             f"{', '.join(licences())}",
         )

@@ -121,7 +121,7 @@ class Mirror:
         self._failures, self._at_end = 0, True
         self._wake.set()
         before, since, total = -1, time.monotonic(), max(len(self._due()), 1)
-        while not self._complete.wait(0.2) and self._failures < LAST_TRIES:
+        while self._is_working() and self._failures < LAST_TRIES:
             if self._bytes != before:
                 before, since = self._bytes, time.monotonic()
                 yield Progress(what="copying the run", done=max(total - len(self._due()), 0), total=total)
@@ -137,6 +137,10 @@ class Mirror:
             message=f"{self.store.url} lacks {counted(len(missing), 'file')} of the run: {names} ({self._error}); "
             "the same command copies them"
         )
+
+    def _is_working(self) -> bool:
+        """Wait a moment; whether the thread has more to copy. It ends early where the copy is of another run."""
+        return not self._complete.wait(0.2) and self._thread is not None and self._thread.is_alive()
 
     def copy_journal(self) -> None:
         """Copy the events once more, with the last one among them; without a message if it fails."""
@@ -164,7 +168,6 @@ class Mirror:
             except UsageError as e:
                 self._messages.append(f"nothing is copied to {self.store.url}: {e.message}")
                 self._error = e.message
-                self._failures = LAST_TRIES
                 return
             # Nothing that happens to a copy may end the training, or the copying.
             except Exception as e:

@@ -38,9 +38,9 @@ def confirm(plan: Plan, *, yes: bool, json: bool) -> None:
     """
     for concern in () if yes else plan.concerns:
         if json or not sys.stdin.isatty():
-            raise UsageError(f"not published: {concern.why}", hint="pass --yes to publish it all the same")
+            raise UsageError(f"not published: {concern.why}", hint="pass --yes to publish anyway")
         stderr_console().print(concern.why, style="yellow", soft_wrap=True)
-        if input("publish it all the same? [y/N] ").strip().lower() not in ("y", "yes"):
+        if input("publish anyway? [y/N] ").strip().lower() not in ("y", "yes"):
             raise UsageError("not published")
 
 
