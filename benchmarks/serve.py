@@ -110,7 +110,13 @@ def crowd(url: str, token: str, *, clients: int, seconds: float, steps: int, siz
     memory = _memory_bytes()
 
     def client(number: int) -> None:
-        body = {"prompt": f"a cat {number}", "seed": number, "steps": steps, "width": size, "height": size}
+        body: dict[str, Any] = {
+            "prompt": f"a cat {number}",
+            "seed": number,
+            "steps": steps,
+            "width": size,
+            "height": size,
+        }
         with requests.Session() as session:
             while time.perf_counter() < end:
                 answer = session.post(f"{url}/api/v1/draw", json=body, headers=_headers(token), timeout=600)
