@@ -2,6 +2,7 @@
 
 Starts `bakehouse serve` on crumb, lets clients ask for pictures at once, and meanwhile asks `/health` again and again.
 Prints pictures a second, how long requests took, how many pictures shared a batch, and how fast `/health` was. With
+`--seconds` the clients ask again and again for so long, and the answers are counted. With
 `--url` and `--token` it asks a server that runs already.
 """
 
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -96,6 +98,72 @@ def load(url: str, token: str, *, clients: int, pictures: int, steps: int, size:
     }
 
 
+def crowd(url: str, token: str, *, clients: int, seconds: float, steps: int, size: int) -> dict[str, float]:
+    """Have many clients ask again and again for some seconds, whatever they are answered; returns counts by status.
+
+    A status other than 200, 429 and 503, or a 503 without `Retry-After`, is counted as `wrong`.
+    """
+    ask(url, token, 1, size, 0)
+    counts: dict[str, float] = {"200": 0, "429": 0, "503": 0, "wrong": 0}
+    health: list[float] = []
+    lock, end = threading.Lock(), time.perf_counter() + seconds
+    memory = _memory_bytes()
+
+    def client(number: int) -> None:
+        body: dict[str, Any] = {
+            "prompt": f"a cat {number}",
+            "seed": number,
+            "steps": steps,
+            "width": size,
+            "height": size,
+        }
+        with requests.Session() as session:
+            while time.perf_counter() < end:
+                answer = session.post(f"{url}/api/v1/draw", json=body, headers=_headers(token), timeout=600)
+                status = str(answer.status_code)
+                fits = status in counts and (status == "200" or "Retry-After" in answer.headers)
+                with lock:
+                    counts[status if fits else "wrong"] += 1
+                if status != "200":
+                    time.sleep(0.5)
+
+    def watch() -> None:
+        with requests.Session() as session:
+            while time.perf_counter() < end:
+                began = time.perf_counter()
+                session.get(f"{url}/health", timeout=60).raise_for_status()
+                health.append(time.perf_counter() - began)
+                time.sleep(_HEALTH_PAUSE)
+
+    threads = [threading.Thread(target=client, args=[number]) for number in range(clients)]
+    threads.append(threading.Thread(target=watch))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {
+        **counts,
+        "pictures/s": counts["200"] / seconds,
+        "/health ms, median": 1000 * statistics.median(health),
+        "/health ms, p99": 1000 * statistics.quantiles(health, n=100)[98],
+        "memory MB, before": memory / 1e6,
+        "memory MB, after": _memory_bytes() / 1e6,
+    }
+
+
+def _memory_bytes() -> int:
+    """Return the resident memory of the server and its workers, on Linux; 0 elsewhere."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            command = status.with_name("cmdline").read_bytes().replace(b"\0", b" ")
+            if b"bakehouse serve" in command or b"bakehouse.serve" in command:
+                total += 1024 * int(re.findall(r"VmRSS:\s+(\d+)", status.read_text())[0])
+        except (OSError, IndexError):
+            continue
+    return total
+
+
 def _metrics(url: str, token: str) -> dict[str, float]:
     text = requests.get(f"{url}/metrics", headers=_headers(token), timeout=60).text
     return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", text, re.MULTILINE)}
@@ -110,18 +178,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--pictures", type=int, default=4, help="of each client")
+    parser.add_argument("--seconds", type=float, help="ask again and again for so long, and count the answers")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--url", help="of a server that runs already")
     parser.add_argument("--token", default="", help="one with the scope admin, for --url")
     options = parser.parse_args()
-    work = {name: getattr(options, name) for name in ("clients", "pictures", "steps", "size")}
+    work = {name: getattr(options, name) for name in ("clients", "steps", "size")}
+
+    def measure(url: str, token: str) -> dict[str, float]:
+        if options.seconds is not None:
+            return crowd(url, token, seconds=options.seconds, **work)
+        return load(url, token, pictures=options.pictures, **work)
+
     if options.url:
-        found = load(options.url, options.token, **work)
+        found = measure(options.url, options.token)
     else:
         with server(options.device) as (url, token):
-            found = load(url, token, **work)
+            found = measure(url, token)
     for name, value in found.items():
         print(f"{name:20} {value:10.2f}")
 

@@ -267,6 +267,27 @@ def test_an_audit_names_operations_that_fix_what_it_finds(running):
     assert dataset.bytes() == before
 
 
+def test_a_dataset_that_is_being_changed_is_busy(filled):
+    from bakehouse.core.folder_lock import locked
+
+    with locked(filled.folder / ".bakehouse", "dataset trim"):
+        answer = filled.running.client.put(
+            f"{filled.url}/captions", json={"captions": {"a2.png": "x"}}, headers=filled.running.headers("train")
+        )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "busy")
+    assert str(filled.folder) not in answer.text
+
+
+def test_a_task_that_waits_or_runs_is_canceled(dataset):
+    dataset.upload(part("a.png", png()))
+    tasks = [dataset.send("POST", "/audit", {}, 202) for _ in range(2)]
+    for task in reversed(tasks):
+        answer = dataset.running.delete(f"/api/v1/tasks/{task['id']}", "train")
+        assert answer.json()["state"] == "canceled", answer.text
+    assert not dataset.running.server.tasks.is_busy(dataset.folder.name)
+    assert not dataset.running.server.tasks._processes
+
+
 def test_an_archive_is_imported_and_forgotten(dataset):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:

@@ -39,7 +39,8 @@ def test_the_process_that_speaks_http_never_imports_torch(tmp_path):
 def test_nor_while_it_draws(running):
     """The libraries are in this process through the tests; those of the server do not ask for them."""
     served = [name for name in sys.modules if name.startswith("bakehouse.serve")]
-    inside = ("bakehouse.serve.work.worker", "bakehouse.serve.work.worker_models", "bakehouse.serve.work.worker_facts")
+    worker = ("worker", "worker_models", "worker_facts")
+    inside = (*(f"bakehouse.serve.work.{name}" for name in worker), "bakehouse.serve.runs.planner")
     assert not set(inside) & set(served)
 
 

@@ -122,6 +122,8 @@ def test_a_runs_figures_and_files_are_there(trained):
 
 
 def test_a_run_is_drawn_with_until_it_is_taken_away(trained):
+    assert trained.request("POST", "/api/v1/runs/one/serve", {"name": "crumb"}).status_code == 409
+    assert trained.request("POST", "/api/v1/runs/one/serve", {"weights": "../x"}).status_code == 404
     assert trained.request("POST", "/api/v1/runs/one/serve", {"name": "zwx"}).status_code == 201
     names = [model["name"] for model in trained.request("GET", "/api/v1/models").json()["models"]]
     assert names == ["crumb", "zwx"]

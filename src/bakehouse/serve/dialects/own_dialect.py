@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 
 from bakehouse.serve.errors import ServeError
 from bakehouse.serve.guard.rules import Dialect
+from bakehouse.serve.server import server_of
+from bakehouse.serve.tasks.task_result import shown_text
 
 
 def error_body(error: ServeError) -> dict[str, Any]:
@@ -17,6 +19,8 @@ def error_body(error: ServeError) -> dict[str, Any]:
 
 
 def _error(request: Request, error: ServeError) -> Response:
+    server = server_of(request)
+    error.message, error.hint = shown_text(server, error.message), shown_text(server, error.hint)
     return JSONResponse(error_body(error), error.status)
 
 

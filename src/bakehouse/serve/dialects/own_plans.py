@@ -17,7 +17,7 @@ from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.errors import ServeError, bad_request
 from bakehouse.serve.guard.paths import relative_path
 from bakehouse.serve.server import Server, server_of
-from bakehouse.serve.tasks.task_result import shown_text, without_paths
+from bakehouse.serve.tasks.task_result import without_paths
 
 _MOST_TOML = 1 << 20
 
@@ -72,11 +72,7 @@ async def ask_planner(server: Server, do: str, body: PlanBody) -> dict[str, Any]
         name = relative_path(body.dataset, "dataset")
         folder = str(server.datasets.folder(name.parts[0]).joinpath(*name.parts[1:]).resolve())
     values = body.model_dump(exclude={"dataset"})
-    try:
-        return await server.planner.ask(do, {**_asked(server), **values, "folder": folder})
-    except ServeError as e:
-        e.message, e.hint = shown_text(server, e.message), shown_text(server, e.hint)
-        raise
+    return await server.planner.ask(do, {**_asked(server), **values, "folder": folder})
 
 
 def _asked(server: Server) -> dict[str, Any]:

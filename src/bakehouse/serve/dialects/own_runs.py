@@ -25,7 +25,7 @@ from bakehouse.serve.guard.paths import check_name, file_inside
 from bakehouse.serve.runs.losses import loss_columns
 from bakehouse.serve.runs.run_events import EventStream, after
 from bakehouse.serve.server import Server, server_of
-from bakehouse.serve.tasks.task_result import shown_text, without_paths
+from bakehouse.serve.tasks.task_result import without_paths
 from bakehouse.serve.work.served_models import ModelToServe
 
 _POLL_SECONDS = 0.3
@@ -36,6 +36,7 @@ _REPORT_PAGE = {
     "img-src 'self' data:; frame-ancestors 'self'; sandbox allow-scripts"
 }
 """A report has its style and script inside. In its sandbox the script reaches nothing of the server."""
+_SHOWN_FILES = (".html", ".png", ".json")
 _ENDED = ("stopped", "failed", "done")
 
 
@@ -230,8 +231,8 @@ async def get_report(request: Request, name: str) -> Response:
     if not scores.is_file():
         raise not_found(f"run {name!r} was not evaluated", hint="POST to /evaluate evaluates it")
     values = without_paths(server, await asyncio.to_thread(read_json, scores))
-    files = sorted(path.relative_to(run.report).as_posix() for path in run.report.rglob("*") if path.is_file())
-    return JSONResponse({"scores": values, "files": [one for one in files if not one.startswith(".")]})
+    found = [path for path in run.report.rglob("*") if path.suffix in _SHOWN_FILES]
+    return JSONResponse({"scores": values, "files": sorted(path.relative_to(run.report).as_posix() for path in found)})
 
 
 @OWN.route("GET", "/api/v1/runs/{name}/report/{file:path}", "train", **SHOWN)
@@ -254,11 +255,10 @@ async def serve_run(request: Request, name: str, body: ServeBody | None = None) 
     elif not run.list_weights():
         raise bad_request(f"run {name!r} has no weights yet", hint="wait until it has saved some")
     model = check_name(body.name or name, "model")
-    try:
-        await server.engine.add_model(ModelToServe(model, str(ref.resolve())))
-    except ServeError as e:
-        e.message = shown_text(server, e.message)
-        raise
+    taken = model in server.engine.models and model not in server.store.served_runs.all()
+    if taken:
+        raise ServeError(409, "exists", f"there is a model {model!r} already", hint="give it another name")
+    await server.engine.add_model(ModelToServe(model, str(ref.resolve())))
     await asyncio.to_thread(server.store.served_runs.add, model, name, body.weights)
     return JSONResponse({"name": model, "run": name, "weights": body.weights or None}, 201)
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.folder_lock import InUseError
 from bakehouse.serve.errors import ServeError
 from bakehouse.serve.guard.callers import COOKIE
 from bakehouse.serve.store.tokens import Scope
@@ -116,6 +117,8 @@ def as_serve_error(e: Exception) -> ServeError:
         return e
     if isinstance(e, UsageError):
         return ServeError(400, "invalid_request", e.message, hint=e.hint)
+    if isinstance(e, InUseError):
+        return ServeError(409, "busy", "something else works on this now", hint="try again", retry_after=5.0)
     if isinstance(e, BakehouseError):
         return ServeError(500, "failed", e.message, hint=e.hint)
     if isinstance(e, RequestValidationError):

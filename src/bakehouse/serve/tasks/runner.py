@@ -70,6 +70,7 @@ class TaskRunner:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         """Of this server; those of an earlier one are known by the locks of their folders."""
+        self._canceling: set[str] = set()
         self._changed = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
 
@@ -112,14 +113,17 @@ class TaskRunner:
         """Stop a task; a step that its process has begun to write is completed by the next command."""
         if entry.id not in self._active:
             return
-        running = self._running.get(entry.id)
-        if running is None:
+        self._canceling.add(entry.id)
+        try:
+            running = self._running.get(entry.id)
+            if running is not None:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                self._running.pop(entry.id, None)  # one that had not begun has not done it itself
+                await asyncio.to_thread(_kill, self._folder / entry.id, self._processes.pop(entry.id, None))
             await self._end(entry, "canceled", "it was canceled")
-            return
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await asyncio.to_thread(_kill, self._folder / entry.id, self._processes.pop(entry.id, None))
-        await self._end(entry, "canceled", "it was canceled")
+        finally:
+            self._canceling.discard(entry.id)
 
     def is_busy(self, subject: str) -> bool:
         """Whether a task of a dataset or run waits or runs."""
@@ -161,13 +165,16 @@ class TaskRunner:
         """Return what may begin now: first those that an earlier server has begun."""
         chosen: list[TaskEntry] = []
         busy = {self._active[task].subject for task in self._running if task in self._active}
+        may_use_device = self._may_use_device() and not self.uses_device
         for entry in sorted(self._active.values(), key=lambda one: one.state != "running"):
-            waits_for_device = _needs_device(entry) and (self.uses_device or not self._may_use_device())
-            if entry.id in self._running or entry.subject in busy or (waits_for_device and entry.state == "waiting"):
+            waits_for_device = _needs_device(entry) and not may_use_device
+            is_taken = entry.id in self._running or entry.id in self._canceling
+            if is_taken or entry.subject in busy or (waits_for_device and entry.state == "waiting"):
                 continue
             if len(self._running) + len(chosen) >= self._at_once and entry.state == "waiting":
                 continue
             busy.add(entry.subject)
+            may_use_device = may_use_device and not _needs_device(entry)
             chosen.append(entry)
         return chosen
 
@@ -178,7 +185,7 @@ class TaskRunner:
                 await asyncio.to_thread(self.entries.set_state, entry.id, "running")
                 if _needs_device(entry) and self._give_back is not None:
                     await self._give_back()
-                process = self._processes[entry.id] = await asyncio.to_thread(_spawn, place, entry.arguments)
+                process = await self._spawned(entry, place)
                 while process.poll() is None:
                     await asyncio.sleep(_POLL_SECONDS)
             else:
@@ -195,6 +202,15 @@ class TaskRunner:
             if entry.id not in self._active:
                 self._processes.pop(entry.id, None)
             self._changed.set()
+
+    async def _spawned(self, entry: TaskEntry, place: Path) -> subprocess.Popen[bytes]:
+        """Start a task's process. One that is canceled meanwhile is known too, so that it can be ended."""
+        spawning = asyncio.ensure_future(asyncio.to_thread(_spawn, place, entry.arguments))
+        try:
+            process = await asyncio.shield(spawning)
+        finally:
+            self._processes[entry.id] = await spawning
+        return process
 
     async def _end(self, entry: TaskEntry, state: TaskState, error: str) -> None:
         await asyncio.to_thread(self.entries.set_state, entry.id, state, error)
