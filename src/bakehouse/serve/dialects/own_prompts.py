@@ -119,13 +119,11 @@ def recalled(info: Infotext, server: Server) -> dict[str, Any]:
         elif name not in {"Sampler", "Model"} | _NO_NOTE:
             notes.append(f"{name}: {value} is not taken over")
     facts = server.engine.facts()
-    schedule: str | None = settings.get("Schedule type")
-    if schedule is None and settings.get("Timestep spacing") == "trailing":
-        schedule = "Trailing"
-    if sampler_text := settings.get("Sampler"):
-        sampler, rest = _named(sampler_text, facts["samplers"], "name")
+    schedule = settings.get("Schedule type") or ("Trailing" if settings.get("Timestep spacing") == "trailing" else "")
+    if asked := settings.get("Sampler"):
+        sampler, rest = _named(asked, facts["samplers"], "name")
         if sampler is None:
-            notes.append(f"the sampler {sampler_text} is not known here")
+            notes.append(f"the sampler {asked} is not known here")
         else:
             found["sampler"], schedule = sampler, schedule or rest
     if schedule:

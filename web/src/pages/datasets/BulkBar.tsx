@@ -56,7 +56,7 @@ function TagForm({ dataset, place, paths, onDone }: { dataset: string; place: st
   const isEmpty = add.length + removed.length === 0;
   return (
     <Stack>
-      <TagsInput label={t("bulk.add")} value={add} onChange={setAdd} searchValue={typed} onSearchChange={setTyped} data={useCompletion(dataset, typed)} splitChars={[","]} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
+      <TagsInput label={t("bulk.add")} value={add} onChange={setAdd} searchValue={typed} onSearchChange={setTyped} openOnFocus={false} data={useCompletion(dataset, typed)} splitChars={[","]} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
       <TagsInput label={t("bulk.removeTags")} value={removed} onChange={setRemoved} splitChars={[","]} clearButtonProps={{ "aria-label": t("common.clear") }} />
       {preview.data && (
         <div className="code" style={{ maxHeight: 220, overflow: "auto" }} tabIndex={0}>

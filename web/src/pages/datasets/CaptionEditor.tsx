@@ -49,7 +49,7 @@ function Editor({ dataset, image, onGo }: { dataset: string; image: DatasetImage
     <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="lg">
       <div className="picture" style={{ aspectRatio: `${image.width} / ${image.height}`, maxHeight: "64dvh" }}><img src={thumbnail(dataset, image.path, 1024)} alt={image.caption ?? image.path} style={{ objectFit: "contain" }} /></div>
       <Stack gap="md">
-        <TagsInput label={t("captions.tags")} description={t("captions.tagsText")} value={tags} onChange={setTags} searchValue={typed} onSearchChange={setTyped} data={useCompletion(dataset, typed)} splitChars={[","]} maxDropdownHeight={240} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
+        <TagsInput label={t("captions.tags")} description={t("captions.tagsText")} value={tags} onChange={setTags} searchValue={typed} onSearchChange={setTyped} openOnFocus={false} data={useCompletion(dataset, typed)} splitChars={[","]} maxDropdownHeight={240} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
         <Text size="sm" c="dimmed" className="num">{image.width} × {image.height}</Text>
         <ErrorState error={save.error} />
         <Group justify="space-between">
