@@ -11,11 +11,13 @@ from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generate_remote import Output, generate_remotely
 from bakehouse.cli.generation_options import Base, GenerationOptions, ModelOrServer, Prediction, Seed, Weight
 from bakehouse.cli.help_panels import IMAGE, MODEL, OUTPUT
+from bakehouse.cli.image_requests import image_requests
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.region_options import RegionOptions
 from bakehouse.cli.sampler_options import SamplerOptions
 from bakehouse.cli.template_options import TemplateOptions
+from bakehouse.core.errors import UsageError
 
 Prompt = Annotated[
     str | None,
@@ -77,21 +79,17 @@ def generate(
     quiet: Quiet = False,
 ) -> None:
     """Generate images and print their paths. Each file holds its settings (infotext)."""
+    make = partial(options.request, seed=seed, count=count, regions=regions.parse(), **sampler_options.fields())
     if model is not None and model.startswith(("http://", "https://")):
-        here_only = {"again": again, "weight": weight, "base": base, "prediction": prediction}
-        make = partial(options.request, seed=seed, count=count, regions=regions.parse(), **sampler_options.fields())
-        there = (options, draw, words, prompts)
-        generate_remotely((model, token), prompt, make, there, here_only, Output(out, preview, json, quiet))
-        return
+        here = {"again": again, "weight": weight, "base": base, "prediction": prediction}
+        output = Output(out, preview, json, quiet)
+        return generate_remotely((model, token), prompt, make, (options, draw, words, prompts), here, output)
     from bakehouse import generation as room
     from bakehouse.cli.adapter_arguments import extra_adapters
     from bakehouse.cli.generate_again import repeated
-    from bakehouse.cli.image_requests import image_requests
-    from bakehouse.cli.render.consoles import print_warnings
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.preview_file import previews_to_file
     from bakehouse.cli.render.save_images import save_images
-    from bakehouse.core.errors import UsageError
     from bakehouse.generation.templates import DrawnPrompt, recorded
 
     same = None
@@ -104,9 +102,7 @@ def generate(
         raise UsageError("MODEL and PROMPT are missing")
     else:
         source = room.resolve(model, base=base, prediction=prediction)
-        make = partial(options.request, seed=seed, count=count, regions=regions.parse(), **sampler_options.fields())
-        drawn, notes = image_requests(prompt, make, source, draw, words, prompts, out=out)
-        print_warnings(notes)
+        drawn = image_requests(prompt, make, source, draw, words, prompts, out=out)
         more = extra_adapters(source, options.adapter, weight)
     with (
         progress_renderer(quiet=quiet or json) as render,
@@ -118,4 +114,4 @@ def generate(
             same.warn_of_weights(pipeline.model_hash)
         requests = [one.request for one in drawn]
         images = pipeline.generate(requests, batch=options.batch, preview_every=preview, on_event=on_event)
-        save_images(recorded(images, drawn), out, json=json)
+        return save_images(recorded(images, drawn), out, json=json)

@@ -54,7 +54,6 @@ def generate_remotely(
         BakehouseError: the server cannot be reached.
     """
     from bakehouse.cli.image_requests import image_requests
-    from bakehouse.cli.render.consoles import print_warnings
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.preview_file import previews_to_file
     from bakehouse.cli.render.save_images import save_images
@@ -64,8 +63,7 @@ def generate_remotely(
     generation, draw, words, prompts = options
     _refuse_local(where[0], (generation, prompts), here_only)
     model = RemoteModel.parse(*where)
-    drawn, notes = image_requests(prompt, make, None, draw, words, prompts, out=output.folder)
-    print_warnings(notes)
+    drawn = image_requests(prompt, make, None, draw, words, prompts, out=output.folder)
     with (
         progress_renderer(quiet=output.quiet or output.json) as render,
         previews_to_file(output.folder / "preview-in-progress.png", render) as on_event,

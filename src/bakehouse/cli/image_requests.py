@@ -25,8 +25,8 @@ def image_requests(
     prompts: PromptOptions,
     *,
     out: Path,
-) -> tuple[list[DrawnPrompt], tuple[str, ...]]:
-    """Return one request for each image with its prompt drawn, and warnings.
+) -> list[DrawnPrompt]:
+    """Return one request for each image with its prompt drawn; print warnings.
 
     Args:
         prompt: PROMPT: for all images, the subject of templates, or None: templates or captions alone.
@@ -40,10 +40,13 @@ def image_requests(
     Raises:
         Problems, UsageError: as `DrawOptions.requests`, `TemplateOptions.draw` and `PromptOptions.applied_to`.
     """
+    from bakehouse.cli.render.consoles import print_warnings
+
     requests, notes = draw.requests(make, "" if prompt is None and words.templates else prompt, out)
     drawn = [
         replace(one, request=prompts.applied_to(one.request))
         for request in requests
         for one in words.draw(request, source, prompt=prompt)
     ]
-    return drawn, notes
+    print_warnings(notes)
+    return drawn

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from bakehouse.serve.settings import ServeSettings
+    from bakehouse.serve.work.worker_process import WorkerSettings
 
 
 def serve_settings(
@@ -47,18 +48,12 @@ def serve_settings(
     check_installed()
     from bakehouse.serve.work.engine import EngineSettings
     from bakehouse.serve.work.served_models import ModelToServe
-    from bakehouse.serve.work.worker_process import WorkerSettings
 
     _check(port, loras, embeddings, {"--budget": budget, "--idle": idle, "--queue": queue})
+    workers = _workers(devices, precision, (loras, embeddings), safety_checker)
     idle_seconds = 60 * idle if idle is not None else HF_2023_IDLE_SECONDS if hf_2023 else None
-    folders = [None if path is None else str(path.resolve()) for path in (loras, embeddings)]
-    engine = EngineSettings(
-        workers=tuple(WorkerSettings(device, precision, folders[0], folders[1], safety_checker) for device in devices),
-        queue=queue,
-        budget=None if budget is None else int(budget * 1e9),
-        parking=int(parking * 1e9),
-        idle_seconds=idle_seconds,
-    )
+    room = None if budget is None else int(budget * 1e9)
+    engine = EngineSettings(workers, queue, room, int(parking * 1e9), idle_seconds)
     return ServeSettings(
         models=tuple(ModelToServe.parse(model, base) for model in models),
         engine=engine,
@@ -75,6 +70,15 @@ def serve_settings(
         hf_2023=hf_2023,
         log_prompts=log_prompts,
     )
+
+
+def _workers(
+    devices: list[str], precision: str, folders: tuple[Path | None, Path | None], safety_checker: str | None
+) -> tuple[WorkerSettings, ...]:
+    from bakehouse.serve.work.worker_process import WorkerSettings
+
+    loras, embeddings = (None if path is None else str(path.resolve()) for path in folders)
+    return tuple(WorkerSettings(device, precision, loras, embeddings, safety_checker) for device in devices)
 
 
 def _check(port: int, loras: Path | None, embeddings: Path | None, positive: Mapping[str, float | None]) -> None:
