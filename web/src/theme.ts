@@ -53,6 +53,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--surface-2": "#f3f0eb",
     "--line": "#e9e4dd",
     "--good": "#2f6b3c",
+    "--advice": "#8a4b00",
     "--bad": "#b3261e",
   },
   dark: {
@@ -66,6 +67,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--surface-2": "#2a2622",
     "--line": "#37322d",
     "--good": "#8fce9c",
+    "--advice": "#f0b070",
     "--bad": "#ff9a91",
   },
 });

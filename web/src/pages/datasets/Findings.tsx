@@ -93,7 +93,7 @@ export function Findings({ dataset, stamp }: { dataset: string; stamp: number })
   );
 }
 
-const COLORS: Record<string, string> = { error: "red", warning: "orange", info: "gray" };
+const COLORS: Record<string, string> = { error: "var(--bad)", warning: "var(--advice)", info: "var(--mantine-color-text)" };
 
 function FindingRow({ dataset, finding }: { dataset: string; finding: Finding }) {
   const { t } = useTranslation();
@@ -103,7 +103,7 @@ function FindingRow({ dataset, finding }: { dataset: string; finding: Finding })
   return (
     <div style={{ borderTop: "1px solid var(--line)", paddingTop: 10 }}>
       <Group wrap="nowrap" align="flex-start" gap="sm">
-        <Badge variant="light" color={COLORS[level] ?? "orange"} tt="none" mt={2} style={{ flexShrink: 0 }}>{label}</Badge>
+        <Badge variant="default" tt="none" mt={2} style={{ flexShrink: 0, color: COLORS[level] ?? "var(--advice)", background: "var(--surface-2)", borderColor: "transparent" }}>{label}</Badge>
         <div style={{ minWidth: 0, flex: 1 }}>
           <Text fw={500} className="sentence">{finding.title}</Text>
           <Text size="sm" c="dimmed" className="sentence">{finding.why}</Text>

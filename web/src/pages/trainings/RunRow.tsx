@@ -4,11 +4,11 @@ import { useTranslation } from "react-i18next";
 import type { Run } from "../../api/types";
 import { useDuration } from "../../components/duration";
 
-const COLORS: Record<Run["state"], string> = { waiting: "gray", running: "crust", stopping: "gray", stopped: "gray", failed: "red", done: "green" };
+const COLORS: Record<Run["state"], string> = { waiting: "var(--mantine-color-text)", running: "var(--mantine-primary-color-filled)", stopping: "var(--mantine-color-text)", stopped: "var(--mantine-color-text)", failed: "var(--bad)", done: "var(--good)" };
 
 export function RunState({ run }: { run: Run }) {
   const { t } = useTranslation();
-  return <Badge variant="light" color={COLORS[run.state]} tt="none" style={{ flexShrink: 0 }}>{t(`run.state.${run.state}`)}</Badge>;
+  return <Badge variant="default" tt="none" style={{ flexShrink: 0, color: COLORS[run.state], background: "var(--surface-2)", borderColor: "transparent" }}>{t(`run.state.${run.state}`)}</Badge>;
 }
 
 /** What a training does now, in one line. */
