@@ -1,1 +1,0 @@
-import{Lt as e,Ut as t}from"./States-DHvLL0XJ.js";import{t as n}from"./InputBase-Cjryk9Em.js";import{o as r}from"./useTranslation-Cs7CpDfS.js";var i=r(),a=e(e=>{let r=t([`Input`,`InputWrapper`,`TextInput`],null,e);return(0,i.jsx)(n,{component:`input`,...r,__staticSelector:`TextInput`})});a.classes=n.classes,a.displayName=`@mantine/core/TextInput`;export{a as t};
