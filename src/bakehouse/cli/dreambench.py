@@ -41,7 +41,7 @@ def dreambench(
     device: Annotated[str, typer.Option(metavar="NAME", help="Device: auto, cpu, mps, cuda or cuda:1.")] = "auto",
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Run the DreamBooth benchmark: train each subject, generate, and score it as in the paper.
+    """Run the DreamBooth benchmark: train, generate and score.
 
     Run the same command again to resume.
     """
