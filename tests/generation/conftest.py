@@ -28,8 +28,15 @@ subject = "zwx person"
 
 @pytest.fixture(scope="session")
 def crumb(make_tiny: Callable[..., Denoiser]) -> Denoiser:
-    """What these tests open as `crumb`: a tiny model of the same architecture, 64x64 pixels, random weights."""
-    return make_tiny()
+    """What these tests open as `crumb`: a tiny model of the same architecture, 64x64 pixels, random weights.
+
+    Its text encoder's last norm has a bias, as that of a trained one: emphasis divides by the mean of the output.
+    """
+    model = make_tiny()
+    for name, parameter in model.text_encoders["text_encoder"].named_parameters():
+        if name.endswith("final_layer_norm.bias"):
+            torch.nn.init.constant_(parameter, 0.5)
+    return model
 
 
 @pytest.fixture(autouse=True)

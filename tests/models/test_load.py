@@ -103,7 +103,7 @@ def test_a_folder_that_is_no_model_says_what_it_holds(tmp_path):
     [
         ("FluxPipeline", "FluxPipeline"),
         ("StableDiffusion3Pipeline", "StableDiffusion3Pipeline"),
-        ("StableDiffusionXLInpaintPipeline", "StableDiffusionXLInpaintPipeline"),
+        ("StableDiffusionXLInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline"),
     ],
 )
 def test_other_families_are_named(tmp_path, pipeline, says):

@@ -144,6 +144,12 @@ def test_sdxl_restores_the_mean_of_each_encoder_and_leaves_the_pooled_vector_alo
         assert torch.allclose(ratio[0] * 1.5, ratio[2], rtol=1e-4)
 
 
+@pytest.mark.parametrize("hidden", [torch.zeros(1, 77, 8), torch.tensor([1.0, -1.0]).repeat(1, 77, 4)])
+def test_a_mean_of_zero_is_not_divided_by(hidden: torch.Tensor) -> None:
+    weights = torch.full((1, 77), 1.5)
+    assert torch.equal(emphasized(hidden, weights, "original"), 1.5 * hidden)
+
+
 def test_weights_change_only_their_own_chunk() -> None:
     hidden = torch.randn(2, 77, 8, generator=torch.Generator().manual_seed(1))
     weights = torch.ones(2, 77)

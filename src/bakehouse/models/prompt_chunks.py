@@ -118,8 +118,8 @@ def chunk_rows(tokenizer: Any, chunks: Sequence[TokenChunk], *, count: int, leng
 def emphasized(hidden: Tensor, weights: Tensor, emphasis: Emphasis) -> Tensor:
     """Return hidden states [N, L, D] of N chunks, multiplied by the weights [N, L] of their tokens.
 
-    With `original` each chunk gets its mean over tokens and channels back: z' mean(z) / mean(z'), where z' = w z.
-    Nothing is changed in a chunk whose weights are all 1.
+    With `original` each chunk gets its mean over tokens and channels back: z' mean(z) / mean(z'), where z' = w z, unless
+    one of the two is 0, as after a final LayerNorm without a bias. Nothing is changed in a chunk whose weights are all 1.
     """
     if emphasis in ("ignore", "none") or bool((weights == 1).all()):
         return hidden
@@ -127,5 +127,6 @@ def emphasized(hidden: Tensor, weights: Tensor, emphasis: Emphasis) -> Tensor:
     z = hidden.float()
     multiplied = z * factors
     if emphasis == "original":
-        multiplied *= z.mean(dim=(1, 2), keepdim=True) / multiplied.mean(dim=(1, 2), keepdim=True)
+        before, after = (x.mean(dim=(1, 2), keepdim=True) for x in (z, multiplied))
+        multiplied *= torch.where((before == 0) | (after == 0), 1.0, before / after)
     return torch.where((factors == 1).all(dim=1, keepdim=True), z, multiplied).to(hidden.dtype)
