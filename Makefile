@@ -12,7 +12,7 @@ PYTHON ?=
 
 # Small models on few cores: one thread for each of two test processes beats two threads for one.
 JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test lint bench docs page page-check lab-subjects lab-outfits clean
 help:

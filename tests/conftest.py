@@ -143,3 +143,21 @@ def tiny_folder(_tiny_original: Any, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("models") / "tiny"
     _tiny_original.save(folder, dtype=torch.float32)
     return folder
+
+
+SLOW_FILES = (
+    "tests/test_docs.py",
+    "tests/training/test_resume.py",
+    "tests/serve/test_page_browser.py",
+    "tests/serve/test_trainings.py",
+    "tests/training/test_embedding.py",
+    "tests/serve/test_processes.py",
+    "tests/serve/test_a1111.py",
+)
+"""Files of few and long tests. Each file runs in one process; the last to begin must not be a long one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow files first; the order within a file stays."""
+    rank = {name: place for place, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))

@@ -16,7 +16,7 @@ CHEAP_TRAINING = {
     "prior.source": '"none"',
     "sample.prompts": "[]",
     "adapter.text": "false",
-    "evaluate.images": "6",
+    "evaluate.images": "2",
     "evaluate.steps": "1",
     "evaluate.weights": "[1.0]",
 }
