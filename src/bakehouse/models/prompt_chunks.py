@@ -118,8 +118,9 @@ def chunk_rows(tokenizer: Any, chunks: Sequence[TokenChunk], *, count: int, leng
 def emphasized(hidden: Tensor, weights: Tensor, emphasis: Emphasis) -> Tensor:
     """Return hidden states [N, L, D] of N chunks, multiplied by the weights [N, L] of their tokens.
 
-    With `original` each chunk gets its mean over tokens and channels back: z' mean(z) / mean(z'), where z' = w z, unless
-    one of the two is 0, as after a final LayerNorm without a bias. Nothing is changed in a chunk whose weights are all 1.
+    With `original` each chunk gets its mean over tokens and channels back: z' mean(z) / mean(z'), where z' = w z. Where
+    one of the two is 0, as after a final LayerNorm without a bias, nothing is divided. A chunk whose weights are all 1
+    is left as it is.
     """
     if emphasis in ("ignore", "none") or bool((weights == 1).all()):
         return hidden
