@@ -26,8 +26,9 @@ def read_recipe(
     base: str | None = None,
     settings: Sequence[str] = (),
     slider: SliderOptions = NO_SLIDER,
+    devices: int | None = None,
 ) -> Recipe:
-    """Return the recipe of `source`, changed by `--subject`, `--kind`, `--base` and `--set`; or that of a slider.
+    """Return the recipe of `source`, changed by options such as `--subject` and `--set`; or that of a slider.
 
     YAML is another trainer's settings, as `bakehouse import` takes them; what could not be taken over is warned of.
 
@@ -39,7 +40,7 @@ def read_recipe(
     from bakehouse.recipe import Recipe, recipe_for_folder, short_settings
     from bakehouse.recipe.from_folder import check_subjects, names_images
 
-    changes = dict(parse_setting(s) for s in settings)
+    changes = dict(parse_setting(s) for s in settings) | ({"train.devices": devices} if devices else {})
     if source is None:
         if not slider.given and kind != "slider":
             raise UsageError(

@@ -53,6 +53,15 @@ Settings = Annotated[
         rich_help_panel=RECIPE,
     ),
 ]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Number of devices that share each step; the same as --set train.devices=N.",
+        rich_help_panel=RECIPE,
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by `bakehouse train`.")]
 
 QueueFile = Annotated[

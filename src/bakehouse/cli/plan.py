@@ -7,7 +7,7 @@ import typer
 
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.help_panels import OUTPUT
-from bakehouse.cli.options import BaseOption, Json, KindOption, OptionalSource, Quiet, Settings, Subject
+from bakehouse.cli.options import BaseOption, Devices, Json, KindOption, OptionalSource, Quiet, Settings, Subject
 from bakehouse.cli.render.safe_printing import echo, shell_command
 from bakehouse.cli.slider_options import SliderOptions
 
@@ -21,6 +21,7 @@ def plan(
     base: BaseOption = None,
     slider: SliderOptions,
     settings: Settings = None,
+    devices: Devices = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -43,7 +44,8 @@ def plan(
     with spinner("reading images", quiet=quiet or json):
         from bakehouse.recipe import make_plan, plan_to_toml, scan_concepts
 
-        recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or (), slider=slider)
+        given = {"subject": subject, "kind": kind, "base": base, "devices": devices}
+        recipe = read_recipe(source, **given, settings=settings or (), slider=slider)
         made = make_plan(recipe, scan_concepts(recipe))
     if out:
         write_text(out, plan_to_toml(made, beside=out.resolve().parent))

@@ -8,13 +8,14 @@ import typer
 
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.help_panels import OUTPUT
-from bakehouse.cli.options import BaseOption, Json, KindOption, OptionalSource, Quiet, Settings, Subject
+from bakehouse.cli.options import BaseOption, Devices, Json, KindOption, OptionalSource, Quiet, Settings, Subject
 from bakehouse.cli.render.safe_printing import echo, shell_command
 from bakehouse.cli.slider_options import SliderOptions
 
 if TYPE_CHECKING:
     from bakehouse.core.events import Event
     from bakehouse.recipe import Recipe
+    from bakehouse.training.ranks import Ranks
 
 
 @expand_option_groups
@@ -29,6 +30,7 @@ def train(
     base: BaseOption = None,
     slider: SliderOptions,
     settings: Settings = None,
+    devices: Devices = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; do not train.", rich_help_panel=OUTPUT)
     ] = False,
@@ -38,19 +40,42 @@ def train(
     """Train on a folder of images or a recipe. Run the same command again to resume."""
     from bakehouse.cli.load_recipe import read_recipe
     from bakehouse.cli.render.consoles import spinner
-    from bakehouse.cli.render.events import render_events
-    from bakehouse.cli.render.plan import print_plan
     from bakehouse.core.run_folder import run_of
+    from bakehouse.training.ranks import joined_ranks
 
-    with spinner("reading images", quiet=quiet or json):
-        recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or (), slider=slider)
-    if dry_run:
-        from bakehouse.recipe import make_plan
+    given = {"subject": subject, "kind": kind, "base": base, "devices": devices}
+    with joined_ranks() as ranks:
+        with spinner("reading images", quiet=quiet or json or not ranks.is_main):
+            recipe = ranks.everywhere(lambda: read_recipe(source, **given, settings=settings or (), slider=slider))
+        if dry_run:
+            _print_plan(recipe, json=json, quiet=quiet)
+            return
+        folder = run or (run_of(source) if source else None) or Path("runs") / recipe.title
+        _train(recipe, folder, ranks, json=json, quiet=quiet)
 
-        print_plan(make_plan(recipe), json=json, quiet=quiet)
+
+def _print_plan(recipe: Recipe, *, json: bool, quiet: bool) -> None:
+    from bakehouse.cli.render.plan import print_plan
+    from bakehouse.recipe import make_plan
+
+    print_plan(make_plan(recipe), json=json, quiet=quiet)
+
+
+def _train(recipe: Recipe, folder: Path, ranks: Ranks, *, json: bool, quiet: bool) -> None:
+    """Train in this process, as one of several if it was started so; or start several."""
+    from bakehouse.cli.render.events import render_events
+
+    if recipe.train.devices > 1 and ranks.count == 1:
+        from bakehouse.training.launch_ranks import launch_ranks
+
+        launch_ranks(recipe, folder, [*(["--json"] if json else []), *(["--quiet"] if quiet else [])])
         return
-    folder = run or (run_of(source) if source else None) or Path("runs") / recipe.title
-    render_events(_train_events(recipe, folder), json=json, quiet=quiet)
+    events = _train_events(recipe, folder, ranks)
+    if not ranks.is_main:
+        for _ in events:
+            pass
+        return
+    render_events(events, json=json, quiet=quiet)
     if json:
         return
     if recipe.kind == "slider":
@@ -58,9 +83,9 @@ def train(
     echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
 
 
-def _train_events(recipe: Recipe, folder: Path) -> Iterator[Event]:
+def _train_events(recipe: Recipe, folder: Path, ranks: Ranks) -> Iterator[Event]:
     """Import the trainer once progress is shown."""
     from bakehouse.evaluation import TrainingEvaluator
     from bakehouse.training import train
 
-    yield from train(recipe, folder, evaluator=TrainingEvaluator)
+    yield from train(recipe, folder, evaluator=TrainingEvaluator, ranks=ranks)

@@ -223,12 +223,17 @@ class Derivation:
         if train.fused_backward and "max_grad_norm" not in train.model_fields_set:
             reason = "train.fused_backward frees gradients before their norm is known"
             self.decide("train.max_grad_norm", 0.0, reason)
-        if train.batch == "auto" and "accumulation" not in train.model_fields_set:
-            images = self.family.images_per_step
+        given = "accumulation" in train.model_fields_set
+        if train.batch == "auto" and not given:
+            images = -(-self.family.images_per_step // train.devices) * train.devices
             self.decide("train.accumulation", images, "images per step; the batch size is found by trying")
         if train.batch is not None:
             return
-        if (usual := self.family.batch_size) > 1:
+        if train.devices > 1 and not given:
+            usual = max(1, self.family.batch_size // train.devices)
+            self.decide("train.batch", usual, f"the images of a step are shared by {train.devices} devices")
+            self.decide("train.accumulation", train.devices, "a batch for each device")
+        elif (usual := self.family.batch_size) > 1:
             self.decide("train.batch", usual, f"{self.family.name} is small: batches of {usual} keep a CPU busy")
         else:
             self.decide("train.batch", 1, "fits every device; raise it if memory allows")

@@ -184,6 +184,9 @@ class TrainSpec(Spec):
     """Number format of the computation; trained weights stay fp32. `auto`: bf16 or fp16 on a GPU, fp32 on a CPU."""
     device: str = "auto"
     """Device: auto, cpu, mps, cuda or cuda:1."""
+    devices: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Number of devices that share the batches of each step, with one process each. Does not change results, and may
+    differ when a run is resumed."""
     max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
     """Gradient clipping: maximum norm of the gradients; 0: off."""
     gradient_checkpointing: bool = False

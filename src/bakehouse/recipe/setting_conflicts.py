@@ -21,12 +21,19 @@ def conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _of_optimizer(recipe)
     yield from _of_schedule(recipe)
     yield from _of_fused_backward(recipe)
+    yield from of_devices(recipe, recipe.train.devices)
 
 
 def questionable(recipe: Recipe) -> Iterator[str]:
     """Yield a warning for each combination that works but may not do what is expected."""
     yield from _of_rates(recipe)
     yield from _of_noise(recipe)
+    train = recipe.train
+    if (left := train.accumulation % train.devices) and train.batch not in (None, "auto"):
+        yield (
+            f"train.accumulation = {train.accumulation} on train.devices = {train.devices}: in each step "
+            f"{train.devices - left} wait while {left} compute one more batch; a multiple of {train.devices} is fastest"
+        )
     if load_preset(recipe.kind).adapter == "full" and recipe.adapter.kind != "full":
         yield (
             f"kind = {recipe.kind!r} trains the whole network by default; adapter.kind = "
@@ -115,6 +122,42 @@ def _of_fused_backward(recipe: Recipe) -> Iterator[str]:
             f"train.fused_backward = true needs an optimizer that updates each weight by itself, which {spec.name} "
             "does not: use one of PyTorch's or bitsandbytes', or adafactor, or leave train.fused_backward out"
         )
+
+
+def of_devices(recipe: Recipe, devices: int) -> Iterator[str]:
+    """Yield an error for each reason why a recipe cannot be trained on so many devices, whatever they are."""
+    train = recipe.train
+    if devices == 1:
+        return
+    named = f"train.devices = {devices}"
+    if recipe.kind == "slider":
+        yield (
+            f"{named}: a slider is trained on one device, since a step goes on from the picture of the one before: "
+            "leave train.devices out"
+        )
+    if train.fused_backward:
+        yield (
+            f"{named} adds the gradients of all devices, but train.fused_backward = true frees each as it is computed: "
+            "leave one of them out"
+        )
+    if ":" in train.device or train.device == "mps":
+        yield f"{named}, but train.device = {train.device!r} names one: set 'auto', 'cuda' or 'cpu'"
+    if train.batch is not None and train.accumulation < devices:  # the plan has decided both
+        step = "images" if train.batch == "auto" else f"batches of {train.batch}"
+        yield (
+            f"{named}, but a step has train.accumulation = {train.accumulation} {step}, each for one device: "
+            f"{_enough_batches(recipe, devices)}"
+        )
+
+
+def _enough_batches(recipe: Recipe, devices: int) -> str:
+    train = recipe.train
+    images = train.batch_size * train.accumulation
+    fewer = f"use at most {train.accumulation} devices"
+    if images % devices or train.batch == "auto":
+        return f"set train.accumulation = {devices}, or {fewer}"
+    same = f"set train.batch = {images // devices} and train.accumulation = {devices} for the same images in a step"
+    return f"{same}, or {fewer}"
 
 
 def _of_rates(recipe: Recipe) -> Iterator[str]:

@@ -25,8 +25,8 @@ from bakehouse.training.prepare import load_base, new_state
 from bakehouse.training.training_state import TrainState
 
 
-def find_batch_size(plan: Plan) -> Generator[Event, None, int]:
-    """Return the largest batch that fits on the recipe's device; yields progress.
+def find_batch_size(plan: Plan, devices: int = 1) -> Generator[Event, None, int]:
+    """Return the largest batch that fits on the recipe's device and leaves one for each device; yields progress.
 
     The model is loaded for the trials and released again. On a CPU nothing is tried, since running out of memory ends
     the process or swaps for ever: the memory estimate decides.
@@ -36,22 +36,23 @@ def find_batch_size(plan: Plan) -> Generator[Event, None, int]:
     """
     device = torch.device(pick_device(plan.recipe.train.device))
     if device.type == "cpu":
-        return (yield from largest_batch(plan, lambda size: _estimate_fits(plan, size, device)))
+        return (yield from largest_batch(plan, lambda size: _estimate_fits(plan, size, device, devices), devices))
     base = yield from load_base(plan.recipe)
     precision = Precision(base.precision, base.model.device)
     state = new_state(plan, base.model, precision)
     objective = make_objective(plan, base.model, state.adapter)
     trial = make_trial(base.model, objective, state, precision, plan.recipe.train.max_grad_norm)
-    return (yield from largest_batch(plan, lambda size: trial_fits(trial, size, device)))
+    return (yield from largest_batch(plan, lambda size: trial_fits(trial, size, device), devices))
 
 
-def largest_batch(plan: Plan, fits: Callable[[int], bool]) -> Generator[Event, None, int]:
+def largest_batch(plan: Plan, fits: Callable[[int], bool], devices: int = 1) -> Generator[Event, None, int]:
     """Return the largest power of two that divides a step's images and fits, tried from 1 up; yields progress.
 
     Raises:
         BakehouseError: a single image does not fit.
     """
-    sizes = batch_sizes(plan.recipe.train.accumulation)
+    images = plan.recipe.train.accumulation
+    sizes = [size for size in batch_sizes(images) if images // size >= devices]
     best = 0
     for done, size in enumerate(sizes):
         yield Progress(what="finding the batch that fits", done=done, total=len(sizes))
@@ -72,10 +73,12 @@ def batch_sizes(images: int) -> list[int]:
     return sizes
 
 
-def _estimate_fits(plan: Plan, size: int, device: torch.device) -> bool:
+def _estimate_fits(plan: Plan, size: int, device: torch.device, devices: int) -> bool:
+    """Return whether a batch fits into this machine's memory, which as many processes share."""
     available = available_memory(device)
     recipe = plan.recipe.with_values({"train.batch": size})
-    return available is None or memory_use(recipe, family_name(recipe), device.type).total <= MARGIN * available
+    needed = devices * memory_use(recipe, family_name(recipe), device.type).total
+    return available is None or needed <= MARGIN * available
 
 
 def trial_fits(trial: Callable[[int], None], size: int, device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from bakehouse.core.events import Event, Progress
-from bakehouse.core.files import atomic_path, cache_dir, sha256_file, write_json
+from bakehouse.core.files import atomic_path, cache_dir, sha256_file, write_bytes, write_json
 from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.models.denoiser import Denoiser
@@ -21,6 +21,7 @@ from bakehouse.models.text_encoders import CHUNK_TOKENS
 from bakehouse.models.text_to_image import ImageSpec, generate_images, model_key
 from bakehouse.recipe.class_image_list import ClassImage
 from bakehouse.recipe.plan import Plan, PlannedImage
+from bakehouse.training.ranks import ALONE, Ranks
 
 _WHAT = "generating class images"
 _BATCH = 8
@@ -44,7 +45,9 @@ def class_image_path(image: ClassImage, model: Denoiser) -> Path:
     return cache_dir("class-images", image.key(model_key(model))[:24], f"{image.seed:05d}.png")
 
 
-def prepare_class_images(plan: Plan, model: Denoiser) -> Generator[Event, None, list[CaptionedImage]]:
+def prepare_class_images(
+    plan: Plan, model: Denoiser, ranks: Ranks = ALONE
+) -> Generator[Event, None, list[CaptionedImage]]:
     """Generate the plan's missing class images, and return all of them in the numbering of the plan's order.
 
     The user's own come first, then the generated ones.
@@ -52,7 +55,7 @@ def prepare_class_images(plan: Plan, model: Denoiser) -> Generator[Event, None, 
     Raises:
         NotFiniteError: a generated image is NaN or infinite.
     """
-    yield from generate_class_images(plan.class_images, model)
+    yield from generate_class_images(plan.class_images, model, ranks)
     recipe = plan.recipe
     prompt = recipe.prior.prompt or next((c.class_name for c in recipe.concepts if c.class_name), "")
     own = [CaptionedImage(i, i.record.captions[0] if i.record.captions else prompt) for i in plan.images if i.prior]
@@ -65,8 +68,10 @@ def prepare_class_images(plan: Plan, model: Denoiser) -> Generator[Event, None, 
     return own + generated
 
 
-def generate_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator[Event]:
+def generate_class_images(images: Sequence[ClassImage], model: Denoiser, ranks: Ranks = ALONE) -> Iterator[Event]:
     """Generate the class images that are not in the cache yet; yields progress, nothing if none is missing.
+
+    Each rank generates a share, and has the others' from them, where they are not in one cache: each is made once.
 
     Raises:
         NotFiniteError: a generated image is NaN or infinite.
@@ -76,13 +81,16 @@ def generate_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iter
         same = list(same_kind)
         size = _batch_size(same[0], model)
         groups += [same[i : i + size] for i in range(0, len(same), size)]
-    missing = [g for g in groups if not all(_is_whole(class_image_path(i, model)) for i in g)]
+    lacking = [n for n, g in enumerate(groups) if not all(_is_whole(class_image_path(i, model)) for i in g)]
+    missing = [groups[n] for n in sorted({n for of_rank in ranks.gathered(lacking) for n in of_rank})]
     done, total = 0, sum(len(g) for g in missing)
-    for group in missing:
-        yield Progress(what=_WHAT, done=done, total=total)
-        _generate(group, model)
-        done += len(group)
     if missing:
+        yield Progress(what=_WHAT, done=done, total=total)
+    for made in ranks.exchanged(_generated(ranks.share(missing), model), len(missing), at_once=1):
+        for image, png in made:
+            if not _is_whole(path := class_image_path(image, model)):
+                write_bytes(path, png)
+        done += len(made)
         yield Progress(what=_WHAT, done=done, total=total)
 
 
@@ -101,6 +109,14 @@ def _batch_size(image: ClassImage, model: Denoiser) -> int:
     if model.device.type != "cpu":
         return _BATCH
     return min(_BATCH, max(1, _PIXELS_ON_CPU // (image.width * image.height)))
+
+
+def _generated(groups: Sequence[Sequence[ClassImage]], model: Denoiser) -> Iterator[list[tuple[ClassImage, bytes]]]:
+    """Generate groups, and yield the files of each."""
+    for group in groups:
+        if not all(_is_whole(class_image_path(i, model)) for i in group):
+            _generate(group, model)
+        yield [(image, class_image_path(image, model).read_bytes()) for image in group]
 
 
 def _generate(group: Sequence[ClassImage], model: Denoiser) -> None:

@@ -8,7 +8,7 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Failed, Started, Warned
 from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import Run
-from bakehouse.training.out_of_memory import is_out_of_memory, out_of_memory_error
+from bakehouse.training.out_of_memory import OutOfMemory, is_out_of_memory, out_of_memory_error
 from bakehouse.training.run_setup import OpenRun
 from bakehouse.training.tensorboard import TensorBoard
 from bakehouse.training.training_state import find_states
@@ -22,15 +22,12 @@ def record(opened: OpenRun, events: Iterator[Event]) -> Iterator[Event]:
     """
     run, step = opened.run, 0
     try:
-        for event in _append(run, events, tensorboard=opened.plan.recipe.save.tensorboard):
+        for event in _append(run, explained(opened, events), tensorboard=opened.plan.recipe.save.tensorboard):
             step = getattr(event, "step", step)
             yield event
-    except (RuntimeError, MemoryError) as e:
-        if not is_out_of_memory(e):
-            raise
-        failure = out_of_memory_error(opened.plan.recipe, step)
-        run.append(Failed(step=step, error=failure.message, last_good=None))
-        raise failure from e
+    except OutOfMemory as e:
+        run.append(Failed(step=step, error=e.message, last_good=None))
+        raise
     except BakehouseError as e:
         last = find_states(run.states).newest
         path = str(last.path.relative_to(run.folder)) if last else None
@@ -38,6 +35,19 @@ def record(opened: OpenRun, events: Iterator[Event]) -> Iterator[Event]:
         if last and not e.hint:
             e.hint = f"the last good state is {last.path}; the same command resumes from it"
         raise
+
+
+def explained(opened: OpenRun, events: Iterator[Event]) -> Iterator[Event]:
+    """Pass on a training's events; running out of memory is raised with settings that would fit."""
+    step = 0
+    try:
+        for event in events:
+            step = getattr(event, "step", step)
+            yield event
+    except (RuntimeError, MemoryError) as e:
+        if not is_out_of_memory(e):
+            raise
+        raise out_of_memory_error(opened.plan.recipe, step) from e
 
 
 def _append(run: Run, events: Iterator[Event], *, tensorboard: bool) -> Iterator[Event]:

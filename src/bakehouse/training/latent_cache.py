@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from bakehouse.models.denoiser import Denoiser, Moments
 from bakehouse.models.weights_fingerprint import tensors_sha256
 from bakehouse.recipe.plan import PlannedImage
 from bakehouse.recipe.recipe import DataSpec
+from bakehouse.training.ranks import ALONE, Ranks
 
 _SHA256 = "sha256"
 """Metadata key of the tensors' hash."""
@@ -64,8 +65,10 @@ class LatentCache:
         self._model: Denoiser | None = None
         self._damaged: list[DamagedError] = []
 
-    def fill(self, model: Denoiser) -> Iterator[Event]:
+    def fill(self, model: Denoiser, ranks: Ranks = ALONE) -> Iterator[Event]:
         """Encode what is not on disk yet; with `data.cache = "none"`, only keep the model to encode with later.
+
+        Each rank reads or encodes its share, and has the others' from them: each image is encoded once.
 
         Images are encoded one by one: in a batch, rounding depends on the other images, and a run that was killed while
         encoding would end with other bits than one that was not.
@@ -75,12 +78,21 @@ class LatentCache:
             return
         jobs = [(view, self._job(view, model)) for view in self._views()]
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
-            opened = pool.map(lambda job: self._load(job[1]) or _pixels(job[1]), jobs)
-            for done, ((view, job), loaded) in enumerate(zip(jobs, opened, strict=True), start=1):
-                self._moments[view] = self._encode(job, loaded, model)
+            share = ranks.share(jobs)
+            opened = pool.map(lambda job: self._load(job[1]) or _pixels(job[1]), share)
+            encoded = self._encoded(zip(share, opened, strict=True), model)
+            for done, (view, moments) in enumerate(ranks.exchanged(encoded, len(jobs)), start=1):
+                self._moments[view] = Moments(moments.mean.to(model.device), moments.std.to(model.device))
                 yield Progress(what="encoding images", done=done, total=len(jobs))
-        yield from (Warned(message=f"{damage}; the image was encoded again") for damage in self._damaged)
+        damaged = [damage for of_rank in ranks.gathered([str(d) for d in self._damaged]) for damage in of_rank]
+        yield from (Warned(message=f"{damage}; the image was encoded again") for damage in damaged)
         self._masks = {view: self._mask(view, model) for view, _ in jobs if self._has_mask(view.index)}
+
+    def _encoded(
+        self, opened: Iterable[tuple[tuple[AugmentedView, _EncodeJob], Moments | Tensor]], model: Denoiser
+    ) -> Iterator[tuple[AugmentedView, Moments]]:
+        for (view, job), loaded in opened:
+            yield view, self._encode(job, loaded, model)
 
     def variants(self, index: int) -> int | None:
         """Return the number of variations of an image; None: unlimited, each sample makes its own."""

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from bakehouse.training.ema import update_ema
 from bakehouse.training.nan_check import NotANumberError, diagnose, is_finite
 from bakehouse.training.objective import AnyObjective
 from bakehouse.training.precision import Precision
+from bakehouse.training.ranks import ALONE, Ranks
 from bakehouse.training.step_callbacks import Callback
 from bakehouse.training.training_state import TrainState
 
@@ -35,18 +36,23 @@ class TrainingComponents:
     model: Denoiser
     objective: AnyObjective
     precision: Precision
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True)
 class _StepResult:
-    """A step's losses [B], still on the device, and its batches."""
+    """What a step's samples gave, of all ranks, and this rank's batches."""
 
-    losses: Tensor
-    batches: tuple[Batch, ...]
+    samples: Tensor
+    """[B, 3], still on the device: loss, weight, and 1 for class images."""
+    batches: Mapping[int, Batch]
+    """By their numbers."""
     gradient_norm: float
 
 
-def run_loop(components: TrainingComponents, state: TrainState, callbacks: Sequence[Callback] = ()) -> Iterator[Event]:
+def run_loop(
+    components: TrainingComponents, state: TrainState, callbacks: Sequence[Callback] = ()
+) -> Generator[Event, None, None]:
     """Train from `state.step` to the plan's end, or until a callback sets `state.ended`.
 
     Every random number of step k comes from the seed and k, so a resumed run draws the same numbers.
@@ -61,16 +67,17 @@ def run_loop(components: TrainingComponents, state: TrainState, callbacks: Seque
     started, trained = time.monotonic(), 0
     while state.step < plan.steps and not state.ended:
         result = _optimizer_step(components, state)
-        losses = result.losses.tolist()
+        samples = result.samples.tolist()
         norms.append(result.gradient_norm)
-        if not all(map(is_finite, losses)):
-            half = components.precision.dtype is not torch.float32
-            cause = diagnose(components.model, state.adapter, result.batches[0], norms, plan.recipe, half=half)
-            raise NotANumberError(f"step {state.step}: the loss is not a number: {cause}")
-        trained += len(losses)
-        yield _step_event(plan, state, result.batches, losses, trained / (time.monotonic() - started))
+        if not all(is_finite(loss) for loss, _, _ in samples):
+            raise NotANumberError(
+                f"step {state.step}: the loss is not a number: {_cause(components, state, result, norms)}"
+            )
+        trained += len(samples)
+        yield _step_event(plan, state, samples, trained / (time.monotonic() - started))
         for callback in callbacks:
             yield from callback.on_step(state)
+        state.ended = components.ranks.on_main(lambda: state.ended)
 
 
 def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepResult:
@@ -82,8 +89,9 @@ def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepR
         group["lr"] = group["initial_lr"] * factor
     state.adapter.begin_step(step / components.plan.steps)
     sizes = objective.batch_sizes(step)
-    losses, batches = [], []
-    for part in range(len(sizes)):
+    table = [torch.zeros(size, 3, device=components.model.device) for size in sizes]
+    batches: dict[int, Batch] = {}
+    for part in components.ranks.share(range(len(sizes))):
         generator = seed_batch(recipe.seed, step, part)
         with precision.autocast():
             batch = objective.batch(step, part, generator)
@@ -91,14 +99,30 @@ def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepR
             with precision.autocast():
                 each = objective.loss(components.model, state.adapter, batch, generator)
             precision.backward((each * batch.weight).sum() / sum(sizes))
-        losses.append(each.detach())
-        batches.append(batch)
+        table[part] = _samples(each, batch)
+        batches[part] = batch
+    components.ranks.sum_gradients(state.parameters())
     norm = precision.step(state.optimizer, state.parameters(), recipe.train.max_grad_norm)
     state.optimizer.zero_grad(set_to_none=True)
     state.adapter.apply_max_norm()
     state.step += 1
     update_ema(state, recipe.train.ema)
-    return _StepResult(torch.cat(losses), tuple(batches), norm)
+    return _StepResult(components.ranks.sum(torch.cat(table)), batches, norm)
+
+
+def _samples(losses: Tensor, batch: Batch) -> Tensor:
+    """Return a batch's rows of `_StepResult.samples`."""
+    return torch.stack([losses.detach().float(), batch.weight.float(), batch.is_prior.to(losses.device).float()], dim=1)
+
+
+def _cause(components: TrainingComponents, state: TrainState, result: _StepResult, norms: Sequence[float]) -> str:
+    """Return why a loss is not a number, as the rank that had its batch found it."""
+    recipe, half = components.plan.recipe, components.precision.dtype is not torch.float32
+    sizes = components.objective.batch_sizes(state.step - 1)
+    finite = [bool(torch.isfinite(losses).all()) for losses in result.samples[:, 0].split(sizes)]
+    bad = next((batch for part, batch in result.batches.items() if not finite[part]), None)
+    own = bad and diagnose(components.model, state.adapter, bad, norms, recipe, half=half)
+    return next(cause for cause in components.ranks.gathered(own) if cause)
 
 
 def seed_batch(seed: int, step: int, part: int) -> torch.Generator:
@@ -108,17 +132,13 @@ def seed_batch(seed: int, step: int, part: int) -> torch.Generator:
     return torch.Generator().manual_seed(drawn + 1)
 
 
-def _step_event(
-    plan: Plan, state: TrainState, batches: Sequence[Batch], losses: list[float], images_per_s: float
-) -> Step:
-    prior = torch.cat([b.is_prior for b in batches]).tolist()
-    weights = torch.cat([b.weight for b in batches]).tolist()
+def _step_event(plan: Plan, state: TrainState, samples: Sequence[Sequence[float]], images_per_s: float) -> Step:
     return Step(
         step=state.step,
         epoch=(state.step - 1) // plan.steps_per_epoch + 1,
-        loss=sum(x * w for x, w in zip(losses, weights, strict=True)) / len(losses),
-        subject_loss=_mean([x for x, p in zip(losses, prior, strict=True) if not p]),
-        prior_loss=_mean([x for x, p in zip(losses, prior, strict=True) if p]),
+        loss=sum(loss * weight for loss, weight, _ in samples) / len(samples),
+        subject_loss=_mean([loss for loss, _, is_prior in samples if not is_prior]),
+        prior_loss=_mean([loss for loss, _, is_prior in samples if is_prior]),
         rates=current_rates(state.optimizer),
         images_per_s=images_per_s,
         memory=peak_memory(),

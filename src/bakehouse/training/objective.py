@@ -22,6 +22,7 @@ from bakehouse.recipe.plan import Plan
 from bakehouse.training.batch_builder import BatchBuilder
 from bakehouse.training.class_images import CaptionedImage
 from bakehouse.training.latent_cache import LatentCache
+from bakehouse.training.ranks import Ranks
 from bakehouse.training.slider import SliderObjective
 from bakehouse.training.slider_pairs import SliderPairsObjective
 from bakehouse.training.step_callbacks import Callback
@@ -32,8 +33,8 @@ from bakehouse.training.training_state import TrainState
 class Objective(Protocol):
     """A batch source and its loss."""
 
-    def prepare(self) -> Iterator[Event]:
-        """Encode the data; called once before the first batch. Yields progress."""
+    def prepare(self, ranks: Ranks) -> Iterator[Event]:
+        """Encode the data, each rank a share of it; called once before the first batch. Yields progress."""
 
     def batch_sizes(self, step: int) -> list[int]:
         """Return the number of samples in each batch whose gradients make up a step."""
@@ -88,9 +89,9 @@ class DenoisingObjective:
         loss = DenoisingLoss(recipe.loss, recipe.noise, model.schedule)
         return cls(plan, model, BatchBuilder(plan, class_images, latents, prompts), loss)
 
-    def prepare(self) -> Iterator[Event]:
+    def prepare(self, ranks: Ranks) -> Iterator[Event]:
         """Fill the latent cache."""
-        return self.batches.latents.fill(self.model)
+        return self.batches.latents.fill(self.model, ranks)
 
     def batch_sizes(self, step: int) -> list[int]:
         return [len(slots) for slots in self.batches.slots(step)]

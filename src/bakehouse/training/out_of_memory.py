@@ -23,6 +23,10 @@ _MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "can
 """Parts of the errors of CUDA's libraries, MPS and the CPU's allocator; only CUDA's own allocator has a type for it."""
 
 
+class OutOfMemory(BakehouseError):  # noqa: N818 - MemoryError is Python's
+    """A device has no more memory."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that a device, or the machine, has no more memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
@@ -69,7 +73,7 @@ def out_of_memory_error(recipe: Recipe, step: int, limit: int | None = None) -> 
     needed = memory_use(recipe, family, device.type)
     scale = max(1.0, 1.05 * limit / needed.total) if limit else 1.0
     available = f" has {limit / GB:.1f} GB," if limit else ":"
-    return BakehouseError(
+    return OutOfMemory(
         f"out of memory at step {step + 1}: {device}{available} the training needs about "
         f"{needed.total * scale / GB:.1f} GB",
         hint="\n  ".join(_advice(recipe, family, device.type, scale, limit)),

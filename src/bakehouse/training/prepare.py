@@ -20,6 +20,7 @@ from bakehouse.training.loop import TrainingComponents
 from bakehouse.training.objective import make_objective
 from bakehouse.training.offload import OffloadedEncoders, wants_offload
 from bakehouse.training.precision import Precision
+from bakehouse.training.ranks import ALONE, Ranks
 from bakehouse.training.training_state import TrainState
 
 
@@ -77,7 +78,12 @@ def prepare_model(model: Denoiser, recipe: Recipe, device: torch.device) -> Offl
 
 
 def build_components(
-    plan: Plan, model: Denoiser, class_images: Sequence[CaptionedImage] = (), *, precision: str = "fp32"
+    plan: Plan,
+    model: Denoiser,
+    class_images: Sequence[CaptionedImage] = (),
+    *,
+    precision: str = "fp32",
+    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, tuple[TrainingComponents, TrainState]]:
     """Put the adapter on the model, make its optimizer and encode the data; yields progress.
 
@@ -91,8 +97,8 @@ def build_components(
     state = new_state(plan, model, arithmetic)
     objective = make_objective(plan, model, state.adapter, class_images)
     state.carried = objective.carried
-    yield from objective.prepare()
-    return TrainingComponents(plan, model, objective, arithmetic), state
+    yield from objective.prepare(ranks)
+    return TrainingComponents(plan, model, objective, arithmetic, ranks), state
 
 
 def new_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainState:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import sha256_file
 from bakehouse.core.run_folder import Run
 from bakehouse.training.resume_checks import NEW_RUN
-from bakehouse.training.run_inputs import RunInputs
+from bakehouse.training.run_setup import OpenRun
 from bakehouse.training.training_state import SavedState, TrainState, find_states, restore_state
 
 
@@ -42,7 +41,7 @@ def newest_state(run: Run) -> Generator[Event, None, SavedState | None]:
     return found.newest
 
 
-def check_weights(run: Run, saved: SavedState, final: Path) -> Iterator[Event]:
+def check_weights(run: Run, saved: SavedState, final: Path) -> Generator[Event, None, None]:
     """Warn of weights that were changed after they were saved; the final ones are moved away, to be saved again.
 
     Deleted weights are no damage, but missing files in a model's folder are.
@@ -61,12 +60,13 @@ def check_weights(run: Run, saved: SavedState, final: Path) -> Iterator[Event]:
             yield Warned(message=f"{what}; the training does not depend on it")
 
 
-def restore(state: TrainState, saved: SavedState | None, run: Run, inputs: RunInputs) -> Iterator[Event]:
+def restore(state: TrainState, saved: SavedState | None, opened: OpenRun) -> Iterator[Event]:
     """Restore a saved state, if there is one, into a state at step 0; `state` gets the digest of the inputs too.
 
     Raises:
         BakehouseError: the saved state belongs to a training with other inputs.
     """
+    run, inputs = opened.run, opened.inputs
     state.inputs = inputs.digest
     if saved is None:
         return
@@ -77,8 +77,7 @@ def restore(state: TrainState, saved: SavedState | None, run: Run, inputs: RunIn
             hint=f"restore the run's own files, or {NEW_RUN}",
         )
     restore_state(state, saved)
-    if inputs.unverified:
-        replace(inputs, unverified=False).save(run)
+    opened.confirm_inputs()
     before, threads = saved.notes["threads"], torch.get_num_threads()
     if all(p.device.type == "cpu" for p in state.parameters()) and before != threads:
         yield Warned(

@@ -15,7 +15,14 @@ from bakehouse.data.image_records import ImageSet
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import Recipe, make_plan, scan_concepts
 from bakehouse.training.class_images import CaptionedImage
-from bakehouse.training.run_inputs import RunInputs, SourceImage, decisive_settings, read_sources, start_sha256
+from bakehouse.training.run_inputs import (
+    RunInputs,
+    SourceImage,
+    decisive_settings,
+    read_sources,
+    start_sha256,
+    without_devices,
+)
 
 _LISTED = 5
 """Names in one message."""
@@ -49,7 +56,10 @@ def check_recipe(run: Run, inputs: RunInputs, recipe: Recipe) -> None:
         UsageError: it is another recipe.
     """
     settings = decisive_settings(inputs.plan.recipe)
-    if recipe.settings(mode="json") == inputs.requested or decisive_settings(recipe) == settings:
+    if (
+        without_devices(recipe.settings(mode="json")) == without_devices(inputs.requested)
+        or decisive_settings(recipe) == settings
+    ):
         return
     check_settings(run, settings, decisive_settings(make_plan(recipe, inputs.raw_images()).recipe))
 

@@ -158,14 +158,21 @@ def decisive_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _decisive(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where copies are kept, and `evaluate` unless it decides when the training ends.
+    """Leave out where copies are kept, the number of devices, and `evaluate` unless it decides when the training ends.
 
-    Both may be changed during a run.
+    All may be changed during a run.
     """
+    values = without_devices(values)
     if "mirror" in values.get("save", {}):
         values = {**values, "save": {k: v for k, v in values["save"].items() if k != "mirror"}}
         values = {k: v for k, v in values.items() if k != "save" or v}
     return values if recipe.stop.when == "learned" else {k: v for k, v in values.items() if k != "evaluate"}
+
+
+def without_devices(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave the number of devices out of a recipe's settings."""
+    train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
+    return {k: v for k, v in values.items() if k != "train"} | ({"train": train} if train else {})
 
 
 def _without_none(value: Any) -> Any:

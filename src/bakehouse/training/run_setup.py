@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bakehouse.core.events import Event, Noted
@@ -16,6 +15,7 @@ from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import Plan, Recipe, plan_to_toml
 from bakehouse.training.batch_size_finder import find_batch_size
 from bakehouse.training.class_images import CaptionedImage
+from bakehouse.training.ranks import ALONE, Ranks
 from bakehouse.training.resume_checks import (
     check_base,
     check_class_images,
@@ -31,11 +31,12 @@ from bakehouse.training.training_state import find_states
 
 @dataclass
 class OpenRun:
-    """A run whose folder is locked by this process."""
+    """A run whose folder is locked by this process, or by rank 0 for all."""
 
     run: Run
     inputs: RunInputs
     warnings: Sequence[str]
+    ranks: Ranks = ALONE
 
     @property
     def plan(self) -> Plan:
@@ -44,27 +45,51 @@ class OpenRun:
 
     def check_base(self, model: Denoiser) -> None:
         """Raise UsageError if the base model is not the one that the run was started with."""
-        self.inputs = check_base(self.run, self.inputs, model)
+        self._change_inputs(lambda: check_base(self.run, self.inputs, model))
+        self.ranks.check_same("files of the base model", model.origin, "use the same files on all machines")
 
     def check_class_images(self, class_images: Sequence[CaptionedImage]) -> None:
         """Raise UsageError if generated class images are not those that the run was started with."""
-        self.inputs = check_class_images(self.run, self.inputs, class_images)
+        self._change_inputs(lambda: check_class_images(self.run, self.inputs, class_images))
+
+    def confirm_inputs(self) -> None:
+        """Write inputs that were reconstructed: a state of the run has their digest."""
+        if self.inputs.unverified:
+            self._change_inputs(lambda: replace(self.inputs, unverified=False).save(self.run))
+
+    def keep_batch(self, batch: int, accumulation: int) -> None:
+        """Write the batch that was found: it is the run's from now on."""
+        found = {"batch": batch, "accumulation": accumulation}
+        self._change_inputs(lambda: replace(self.inputs, batch=found).save(self.run))
+
+    def _change_inputs(self, change: Callable[[], RunInputs]) -> None:
+        """Change the inputs, and their file, in rank 0; the others take them over."""
+        self.inputs = self.ranks.on_main(change)
 
 
 @contextlib.contextmanager
-def open_run(run: Run, recipe: Recipe, images: ImageSet | None) -> Iterator[OpenRun]:
+def open_run(run: Run, recipe: Recipe, images: ImageSet | None = None, ranks: Ranks = ALONE) -> Iterator[OpenRun]:
     """Lock a run's folder, a new one or one of the same recipe, and write its recipe.toml, plan.json and inputs.json.
 
     Args:
         run: a folder that holds a run, or nothing yet.
         recipe: as the user gives it now.
         images: instead of those in the recipe's folders.
+        ranks: rank 0 does all this, and the others receive the inputs.
 
     Raises:
         UsageError: the recipe cannot be trained (then no folder is made), the folder holds a run of another recipe, or
             files that the run depends on have changed.
         BakehouseError: another process trains in the folder.
     """
+    with contextlib.ExitStack() as stack:
+        inputs, warnings = ranks.on_main(lambda: stack.enter_context(_opened(run, recipe, images)))
+        yield OpenRun(run, inputs, warnings, ranks)
+
+
+@contextlib.contextmanager
+def _opened(run: Run, recipe: Recipe, images: ImageSet | None) -> Iterator[tuple[RunInputs, list[str]]]:
+    """Hold the lock of a run's folder; gives its inputs, and warnings."""
     planned = None if run.inputs.exists() else RunInputs.from_recipe(recipe, images)
     with locked(run.folder, "training") as lock_warnings:
         run.remove_partial_files()
@@ -80,7 +105,7 @@ def open_run(run: Run, recipe: Recipe, images: ImageSet | None) -> Iterator[Open
             # Resolved, so that a later version with other defaults trains and evaluates this run the same.
             write_text(run.recipe, plan_to_toml(inputs.plan))
         write_json(run.plan, inputs.plan.to_json())
-        yield OpenRun(run, inputs, [*lock_warnings, *warnings])
+        yield inputs, [*lock_warnings, *warnings]
 
 
 def _start(run: Run, inputs: RunInputs, damage: DamagedError) -> tuple[RunInputs, list[str]]:
@@ -118,11 +143,11 @@ def resolve_batch_size(opened: OpenRun) -> Generator[Event, None, Plan]:
     plan = opened.inputs.plan
     if plan.recipe.train.batch != "auto":
         return plan
+    ranks = opened.ranks
     if not opened.inputs.batch:
-        batch = yield from find_batch_size(plan)
-        found = {"batch": batch, "accumulation": plan.recipe.train.accumulation // batch}
-        opened.inputs = dataclasses.replace(opened.inputs, batch=found).save(opened.run)
-    write_json(opened.run.plan, opened.plan.to_json())
+        batch = ranks.smallest((yield from find_batch_size(plan, ranks.count)))
+        opened.keep_batch(batch, plan.recipe.train.accumulation // batch)
+    ranks.on_main(lambda: write_json(opened.run.plan, opened.plan.to_json()))
     train = opened.plan.recipe.train
     yield Noted(message=f"train.batch = {train.batch} x {train.accumulation}: the largest that fits, found by trying")
     return opened.plan

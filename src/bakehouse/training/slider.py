@@ -18,6 +18,7 @@ from bakehouse.losses.denoising import per_sample
 from bakehouse.losses.slider import SliderBatch, SliderPrompt, slider_target, with_words
 from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.recipe.plan import Plan
+from bakehouse.training.ranks import Ranks
 from bakehouse.training.slider_range import calibrate
 from bakehouse.training.slider_stop import SettledCallback, ends_apart
 from bakehouse.training.slider_trajectory import Draw, Trajectory, denoise, draw
@@ -46,7 +47,7 @@ class SliderObjective:
     _probes: dict[int, Trajectory] = field(default_factory=dict)
     """By the number of the slider's prompt."""
 
-    def prepare(self) -> Iterator[Event]:
+    def prepare(self, ranks: Ranks) -> Iterator[Event]:
         """Encode the prompts, and check that the base tells the ends apart.
 
         Raises:

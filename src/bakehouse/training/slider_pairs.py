@@ -24,6 +24,7 @@ from bakehouse.losses.slider import PairBatch
 from bakehouse.models.denoiser import Conditioning, Denoiser, Moments
 from bakehouse.recipe.plan import Plan
 from bakehouse.training.latent_cache import AugmentedView, LatentCache
+from bakehouse.training.ranks import Ranks
 from bakehouse.training.slider_range import calibrate
 from bakehouse.training.slider_stop import SettledCallback, ends_apart
 from bakehouse.training.step_callbacks import Callback
@@ -70,9 +71,9 @@ class SliderPairsObjective:
             found[image.record.path.stem][image.record.concept] = row
         return [[rows[i] for i in sorted(rows)] for _, rows in sorted(found.items())]
 
-    def prepare(self) -> Iterator[Event]:
+    def prepare(self, ranks: Ranks) -> Iterator[Event]:
         """Fill the latent cache."""
-        return self.latents.fill(self.model)
+        return self.latents.fill(self.model, ranks)
 
     def callbacks(self, run: Run) -> Sequence[Callback]:
         """Stop the run once its ends stop changing, where the recipe asks for it."""

@@ -11,13 +11,15 @@ from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageSet
 from bakehouse.recipe import Recipe
 from bakehouse.training.class_images import prepare_class_images
+from bakehouse.training.device_checks import check_devices, check_files, with_devices
 from bakehouse.training.evaluator_protocol import EvaluatorFactory, check_evaluator
-from bakehouse.training.event_recorder import record
+from bakehouse.training.event_recorder import explained, record
 from bakehouse.training.export_weights import WeightsWriter, weights_path
 from bakehouse.training.loop import run_loop
 from bakehouse.training.mirror import mirrored, mirroring
 from bakehouse.training.offload import PrefetchCallback
 from bakehouse.training.prepare import build_components, load_base
+from bakehouse.training.ranks import ALONE, Ranks
 from bakehouse.training.resume import check_weights, newest_state, restore
 from bakehouse.training.run_setup import OpenRun, open_run, resolve_batch_size
 from bakehouse.training.step_callbacks import Callback, SampleCallback, StateCallback, WeightsCallback
@@ -25,12 +27,18 @@ from bakehouse.training.training_state import save_state
 
 
 def train(
-    recipe: Recipe, folder: Path | str, images: ImageSet | None = None, *, evaluator: EvaluatorFactory | None = None
+    recipe: Recipe,
+    folder: Path | str,
+    images: ImageSet | None = None,
+    *,
+    evaluator: EvaluatorFactory | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train `recipe` in the run folder `folder`, recording every event in its events.jsonl.
 
     `evaluator` evaluates each of the weights where the recipe has `stop.when = "learned"`; pass
-    `bakehouse.evaluation.TrainingEvaluator`. `images` replace those in the recipe's folders.
+    `bakehouse.evaluation.TrainingEvaluator`. `images` replace those in the recipe's folders. With several processes
+    (`joined_ranks`) all call this alike; rank 0 writes the run and yields its events.
 
     Raises:
         UsageError: the folder holds another run, the recipe cannot be trained, or it needs an evaluator; the copy at
@@ -39,20 +47,28 @@ def train(
             call resumes from it.
     """
     check_evaluator(recipe, evaluator)
-    with open_run(Run(Path(folder)), recipe, images) as opened, mirroring(opened, recipe) as mirror:
-        yield from record(opened, mirrored(_train(opened, evaluator), mirror))
+    recipe = with_devices(recipe, ranks)
+    with open_run(Run(Path(folder)), recipe, images, ranks) as opened:
+        events = _train(opened, evaluator)
+        if not ranks.is_main:
+            yield from explained(opened, events)
+            return
+        with mirroring(opened, recipe) as mirror:
+            yield from record(opened, mirrored(events, mirror))
 
 
 def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator[Event]:
-    run, title = opened.run, opened.plan.recipe.title
+    run, title, ranks = opened.run, opened.plan.recipe.title, opened.ranks
     yield from _warn(opened.warnings)
-    saved = yield from newest_state(run)
+    check_devices(opened.plan.recipe, ranks)
+    saved = yield from ranks.main_events(newest_state(run))
+    check_files(opened, saved)
     plan = yield from resolve_batch_size(opened)
     recipe, started_at = plan.recipe, time.time()
     final = weights_path(recipe, run, title)
     if saved:
-        yield from check_weights(run, saved, final)
-        if final.exists() and (saved.step >= plan.steps or saved.ended):
+        yield from ranks.main_events(check_weights(run, saved, final))
+        if ranks.on_main(final.exists) and (saved.step >= plan.steps or saved.ended):
             yield Finished(step=saved.step, seconds=0.0, weights=str(final.relative_to(run.folder)))
             return
     evaluator = make_evaluator(recipe, run) if make_evaluator and recipe.stop.when == "learned" else None
@@ -61,23 +77,29 @@ def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator
     model = base.model
     opened.check_base(model)
     yield from _warn([*plan.warnings, *model.notes])
-    class_images = yield from prepare_class_images(plan, model)
+    class_images = yield from prepare_class_images(plan, model, ranks)
     opened.check_class_images(class_images)
-    components, state = yield from build_components(plan, model, class_images, precision=base.precision)
-    yield from restore(state, saved, run, opened.inputs)
+    components, state = yield from build_components(plan, model, class_images, precision=base.precision, ranks=ranks)
+    yield from restore(state, saved, opened)
 
     writer = WeightsWriter(plan, model, run, started_at)
     # In this order: a state is only saved when all that belongs to its step is.
-    callbacks: list[Callback] = [
+    writing: list[Callback] = [
         SampleCallback(plan, model, run),
         WeightsCallback(plan, model, writer, evaluator),
         *components.objective.callbacks(run),
         StateCallback(plan, run),
     ]
+    callbacks = writing if ranks.is_main else []
     if base.encoders:
         callbacks.append(PrefetchCallback(plan, components.objective, base.encoders))
-    yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=str(base.device))
-    yield from run_loop(components, state, callbacks)
+    device = str(base.device) if ranks.count == 1 else f"{ranks.count} x {base.device.type}"
+    yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=device)
+    yield from ranks.until_interrupted(
+        run_loop(components, state, callbacks), save=lambda: save_state(state, run.states)
+    )
+    if not ranks.is_main:
+        return
 
     facts = yield from components.objective.finish(state, run)
     yield from writer.save(state, title, facts)

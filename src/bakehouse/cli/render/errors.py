@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.message_text import visible
+from bakehouse.core.rank_environment import tell_launcher
 
 _RESUMABLE = ("train", "demo", "evaluate", "grid", "publish")
 _UNEXPECTED = (
@@ -101,7 +102,12 @@ def _name(file: object) -> str:
 
 
 def _print_error(message: str, hint: str = "") -> None:
-    """Print one line in red and the hint below it; without colours where they are not wanted."""
+    """Print one line in red and the hint below it; without colours where they are not wanted.
+
+    One of several processes leaves both to the one that started it.
+    """
+    if tell_launcher(message, hint):
+        return
     coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     message = visible(message)
     # Not `echo`: the colours are escape codes.
