@@ -76,7 +76,7 @@ class BucketSpec(Spec):
         return make_buckets(self.resolution, self.shortest, self.longest, self.step)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placement:
     """How an image is fitted into its bucket: resize to `resized`, then crop to `crop_box`."""
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import overload
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """A readable image with its caption and mask files."""
 

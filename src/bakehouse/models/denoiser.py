@@ -28,6 +28,10 @@ class Moments:
     mean: Tensor
     std: Tensor
 
+    def to(self, device: torch.device) -> Moments:
+        """Return the same moments on a device."""
+        return Moments(self.mean.to(device), self.std.to(device))
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Return latents sampled from it; the noise is made on the CPU, so that it is the same on every device."""
         noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float32)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 Bucket = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """One image in one batch: `index` into the subject images, or into the class images where `prior`."""
 

@@ -31,7 +31,7 @@ from bakehouse.recipe.slider_plan import SliderDerivation
 from bakehouse.recipe.validation import errors_for, refuse, setting_errors, too_long, warnings_for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedImage:
     """An image, its bucket, and how often an epoch shows it (0 for class images: the epoch order draws them)."""
 

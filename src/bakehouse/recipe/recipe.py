@@ -167,6 +167,9 @@ class DataSpec(Spec):
     cache: Literal["memory", "disk", "none"] = "disk"
     """Cache of encoded images. `disk`: reused by later runs; `memory`: for this run; `none`: each image is encoded each
     time it is shown, which is slow but allows a new variation each time."""
+    cache_gb: Annotated[float | None, Field(ge=0, le=100_000), Needs(one_of("cache", "disk"))] = None
+    """GB of encoded images that are kept in memory; the others are read from disk each time they are shown. Does not
+    change results. Default: half of the memory that is free."""
     workers: Annotated[int, Field(ge=0, le=64), Needs(other_than("cache", "none"))] = 2
     """Number of threads that read images. Does not change results."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.core.files import DamagedError, atomic_path, cache_dir, key_of
+from bakehouse.core.main_memory import main_memory
+from bakehouse.core.thread_pool import map_ahead
 from bakehouse.data.augment import Variation
 from bakehouse.data.masks import load_mask
 from bakehouse.data.open_image import open_image, to_pixels
@@ -50,7 +53,11 @@ class _EncodeJob:
 
 
 class LatentCache:
-    """Moments of every image, its mirror image and its variations: in memory during a run, on disk between runs."""
+    """Moments of every image, its mirror image and its variations: in memory during a run, on disk between runs.
+
+    With `data.cache = "disk"` only as many are kept in memory as `data.cache_gb` allows: those that come first, since
+    an epoch shows each image once, so that none is worth more than another.
+    """
 
     def __init__(self, images: Sequence[PlannedImage], settings: DataSpec) -> None:
         self.images = images
@@ -60,6 +67,9 @@ class LatentCache:
         self.cached = settings.cache != "none"
         self.on_disk = settings.cache == "disk"
         self.workers = settings.workers
+        self.kept_bytes = 0
+        """Bytes of moments and masks in memory."""
+        self._limit = _limit(settings)
         self._moments: dict[AugmentedView, Moments] = {}
         self._masks: dict[AugmentedView, Tensor] = {}
         self._model: Denoiser | None = None
@@ -79,14 +89,24 @@ class LatentCache:
         jobs = [(view, self._job(view, model)) for view in self._views()]
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
             share = ranks.share(jobs)
-            opened = pool.map(lambda job: self._load(job[1]) or _pixels(job[1]), share)
+            opened = map_ahead(pool, lambda job: self._load(job[1]) or _pixels(job[1]), share, 2 * max(1, self.workers))
             encoded = self._encoded(zip(share, opened, strict=True), model)
             for done, (view, moments) in enumerate(ranks.exchanged(encoded, len(jobs)), start=1):
-                self._moments[view] = Moments(moments.mean.to(model.device), moments.std.to(model.device))
+                self._keep(view, moments)
                 yield Progress(what="encoding images", done=done, total=len(jobs))
         damaged = [damage for of_rank in ranks.gathered([str(d) for d in self._damaged]) for damage in of_rank]
         yield from (Warned(message=f"{damage}; the image was encoded again") for damage in damaged)
-        self._masks = {view: self._mask(view, model) for view, _ in jobs if self._has_mask(view.index)}
+
+    def _keep(self, view: AugmentedView, moments: Moments) -> None:
+        """Keep an image in main memory, with its mask, if there is room."""
+        mask = self._mask(view) if self._has_mask(view.index) else None
+        size = sum(t.nbytes for t in (moments.mean, moments.std, mask) if t is not None)
+        if self.kept_bytes + size > self._limit:
+            return
+        self.kept_bytes += size
+        self._moments[view] = moments.to(torch.device("cpu"))
+        if mask is not None:
+            self._masks[view] = mask
 
     def _encoded(
         self, opened: Iterable[tuple[tuple[AugmentedView, _EncodeJob], Moments | Tensor]], model: Denoiser
@@ -101,20 +121,24 @@ class LatentCache:
         return (self.augment.variants or 1) if self.cached else None
 
     def moments(self, view: AugmentedView) -> Moments:
-        """Return the moments of one image, [1, C, h, w]."""
-        if self.cached:
-            return self._moments[view]
-        assert self._model is not None, "fill() comes first"
-        job = self._job(view, self._model)
-        with torch.autocast(self._model.device.type, enabled=False):
-            return self._encode(job, _pixels(job), self._model)
+        """Return the moments of one image, [1, C, h, w], on the model's device."""
+        model = self._model
+        assert model is not None, "fill() comes first"
+        known = self._moments.get(view)
+        if known is None:
+            job = self._job(view, model)
+            # A file that was damaged or deleted since `fill` is made again: encoded alone, an image has the same bits.
+            known = self._load(job)
+            if known is None:
+                with torch.autocast(model.device.type, enabled=False):
+                    return self._encode(job, _pixels(job), model)
+        return known.to(model.device)
 
     def mask(self, view: AugmentedView) -> Tensor | None:
         """Return the mask [1, 1, h, w] in 0..1, or None where the image has none."""
-        if self.cached or not self._has_mask(view.index):
+        if view in self._masks or not self._has_mask(view.index):
             return self._masks.get(view)
-        assert self._model is not None, "fill() comes first"
-        return self._mask(view, self._model)
+        return self._mask(view)
 
     def sizes(self, view: AugmentedView) -> tuple[int, int, int, int, int, int]:
         """Return SDXL's size conditions: original height and width, crop's top and left, target height and width."""
@@ -139,17 +163,18 @@ class LatentCache:
         record = self.images[index].record
         return record.mask is not None or (record.has_alpha and self.alpha_mask)
 
-    def _mask(self, view: AugmentedView, model: Denoiser) -> Tensor:
+    def _mask(self, view: AugmentedView) -> Tensor:
         """Return the mean of the mask over each latent's pixels, [1, 1, h, w]."""
+        assert self._model is not None, "fill() comes first"
         mask = load_mask(self.images[view.index].record, self._variation(view).placement)
         if view.flip:
             mask = np.ascontiguousarray(mask[:, ::-1])
-        return torch.nn.functional.avg_pool2d(torch.from_numpy(mask)[None, None], model.downscale)
+        return torch.nn.functional.avg_pool2d(torch.from_numpy(mask)[None, None], self._model.downscale)
 
     def _encode(self, job: _EncodeJob, loaded: Moments | Tensor, model: Denoiser) -> Moments:
-        """Return moments on the model's device: as loaded from disk, or of pixels [1, 3, H, W], which are saved."""
+        """Return moments as they were loaded from disk, or of pixels [1, 3, H, W], which are saved."""
         if isinstance(loaded, Moments):
-            return Moments(loaded.mean.to(model.device), loaded.std.to(model.device))
+            return loaded
         with torch.no_grad():
             moments = model.encode_image(loaded.to(model.device))
         if self.on_disk:
@@ -168,6 +193,16 @@ class LatentCache:
         except DamagedError as e:
             self._damaged.append(e)
             return None
+
+
+def _limit(settings: DataSpec) -> float:
+    """Return the bytes that may be kept in memory."""
+    if settings.cache != "disk":
+        return math.inf
+    if settings.cache_gb is not None:
+        return settings.cache_gb * 1e9
+    memory = main_memory()
+    return math.inf if memory is None else memory[0] / 2
 
 
 def _write(path: Path, moments: Moments) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.main_memory import main_memory
 from bakehouse.models.families import family_of
 from bakehouse.recipe import Recipe
 from bakehouse.recipe.device_and_precision import pick_device
@@ -41,19 +39,8 @@ def available_memory(device: torch.device) -> int | None:
         return int(free + torch.cuda.memory_reserved(device))
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())
-    return _available_ram()
-
-
-def _available_ram() -> int | None:
-    """Return what Linux can give without swapping; on other systems half of what is installed, a safe guess."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pass
-    if sys.platform == "win32":
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    found = main_memory()
+    return None if found is None else found[0]
 
 
 def family_name(recipe: Recipe) -> str:

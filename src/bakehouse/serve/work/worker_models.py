@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
+from bakehouse.core.main_memory import main_memory
 from bakehouse.generation.model_source import ModelSource, resolve
 from bakehouse.generation.pipeline import Pipeline, Precision
 from bakehouse.generation.prompt_files import PromptFiles
@@ -168,10 +168,7 @@ def memory_of(device: str) -> dict[str, int]:
     if device.startswith("cuda"):
         free, total = torch.cuda.mem_get_info(device)
         return {"free": free, "total": total}
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    facts = Path("/proc/meminfo")
-    lines = facts.read_text().splitlines() if facts.is_file() else []
-    free = next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), total // 2)
+    free, total = main_memory() or (0, 0)
     return {"free": free, "total": total}
 
 
