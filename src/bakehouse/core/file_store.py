@@ -135,7 +135,7 @@ class FsspecStore:
     def __init__(self, url: str, protocol: str) -> None:
         self.url = url.rstrip("/")
         self._whole = protocol in _WHOLE_OBJECTS
-        self._fs, self._root = _file_system(url, protocol)
+        self._fs, self._root = file_system(url, protocol)
         self._root = self._root.rstrip("/")
         self._lock = threading.Lock()
 
@@ -198,7 +198,13 @@ class FsspecStore:
                 raise BakehouseError(f"{self.url}: {why}", hint="check the address, and your rights there") from e
 
 
-def _file_system(url: str, protocol: str) -> tuple[Any, str]:
+def file_system(url: str, protocol: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL, and the path there; nothing is read yet.
+
+    Raises:
+        UsageError: no such protocol, or the package for it is not installed.
+        BakehouseError: it cannot be opened.
+    """
     fsspec: Any = importlib.import_module("fsspec")
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(url)

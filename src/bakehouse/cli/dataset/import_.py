@@ -8,8 +8,11 @@ import typer
 from bakehouse.cli.options import Json, Quiet
 
 Sources = Annotated[
-    list[Path],
-    typer.Argument(metavar="SOURCE...", help="Folders, zip archives, videos or dataset files of other trainers."),
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Folders, zip and tar archives, videos or dataset files of other trainers; or URLs: s3://bucket/*.tar.",
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Dataset folder, new or existing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be imported; write nothing.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress, Warned
+from bakehouse.core.file_store import protocol_of
 from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
 from bakehouse.curation.apply_and_undo import apply_proposals, read_history, recover
@@ -25,13 +27,16 @@ from bakehouse.curation.image_import.import_items import (
     with_unique_names,
 )
 from bakehouse.curation.image_import.import_options import ImportOptions
+from bakehouse.curation.image_import.source_locations import SourceLocation, fill_once, local_sources
+from bakehouse.curation.image_import.tar_archive import unpack_tar
 from bakehouse.curation.image_import.video import VIDEO_SUFFIXES, UnreadableVideoError, extract_frames
-from bakehouse.curation.image_import.zip_archive import unpack
+from bakehouse.curation.image_import.zip_archive import unpack_zip
 from bakehouse.curation.journal import Step
 from bakehouse.data.open_image import EXTENSIONS, sniff
 from bakehouse.data.scan import NO_FILE
 
 OPERATION = "import"
+_SUPPORTED = "folders, zip and tar archives, videos, images, kohya's dataset .toml, concepts_list.json, metadata.jsonl"
 _DATASET_FILES = frozenset({".toml", ".json", ".jsonl", ".csv"})
 
 
@@ -39,7 +44,8 @@ _DATASET_FILES = frozenset({".toml", ".json", ".jsonl", ".csv"})
 class ImportedSource:
     """The result for one source."""
 
-    source: Path
+    source: str
+    """Its path or URL."""
     proposals: tuple[Proposal, ...]
     """Its images that were not in the dataset yet."""
     step: Step | None
@@ -60,8 +66,8 @@ def import_sources(
     they were changed or removed since.
 
     Args:
-        sources: folders, zip archives, videos, images, or dataset files (kohya's dataset TOML, `concepts_list.json`,
-            `metadata.jsonl`).
+        sources: folders, zip and tar archives, videos, images, or dataset files (kohya's dataset TOML,
+            `concepts_list.json`, `metadata.jsonl`); their paths, or URLs of whatever fsspec reads.
         dataset: the folder, created if missing. The first source fills it; further sources get folders of their own.
         options: which frames and captions to import.
         dry_run: only report what would be imported.
@@ -73,16 +79,16 @@ def import_sources(
         BakehouseError: a source is damaged, or the disk is full.
     """
     dataset, options = Path(dataset), options or ImportOptions()
-    paths = [Path(source) for source in sources]
-    for path in paths:
-        _check(path, dataset)
+    for given in sources:
+        if not protocol_of(str(given)):
+            _check(Path(given), dataset)
     if dataset.is_dir():
         recover(dataset)
     imported: list[ImportedSource] = []
     with _work_folder(dataset, dry_run=dry_run) as work:
-        for path in paths:
-            into, known = _target_folder(path, dataset, imported)
-            items, notes = with_tag_captions(_read_source(path, work, options, on_event), options)
+        for source in (one for given in sources for one in local_sources(given, work, on_event)):
+            into, known = _target_folder(source, dataset, imported)
+            items, notes = with_tag_captions(_read_source(source.path, work, options, on_event), options)
             for note in notes:
                 on_event(Warned(message=note))
             found = with_unique_names(items, into)
@@ -90,10 +96,10 @@ def import_sources(
             proposals = tuple(item.proposal(options) for item in new)
             step = None
             if not dry_run:
-                settings = {"source": str(path.resolve()), "into": str(into), **options.settings(mode="json")}
-                count = _counter(f"importing {path.name}", on_event)
+                settings = {"source": source.key, "into": str(into), **options.settings(mode="json")}
+                count = _counter(f"importing {source.path.name}", on_event)
                 step = apply_proposals(dataset, OPERATION, proposals, settings=settings, progress=count)
-            imported.append(ImportedSource(path, proposals, step))
+            imported.append(ImportedSource(source.name, proposals, step))
         if not dry_run:
             shutil.rmtree(work)
     return imported
@@ -101,9 +107,9 @@ def import_sources(
 
 def _check(path: Path, dataset: Path) -> None:
     if not path.exists():
-        raise UsageError(f"{path} does not exist", hint="pass folders, zip archives, videos or dataset files")
+        raise UsageError(f"{path} does not exist", hint=f"pass {_SUPPORTED}")
     if not (path.is_file() or path.is_dir()):
-        raise UsageError(f"{path}: {NO_FILE}", hint="pass folders, zip archives, videos or dataset files")
+        raise UsageError(f"{path}: {NO_FILE}", hint=f"pass {_SUPPORTED}")
     source, target = path.resolve(), dataset.resolve()
     if source == target or (path.is_dir() and source in target.parents) or target in source.parents:
         raise UsageError(
@@ -125,20 +131,21 @@ def _work_folder(dataset: Path, *, dry_run: bool) -> Iterator[Path]:
 
 
 def _target_folder(
-    path: Path, dataset: Path, imported: Sequence[ImportedSource]
+    source: SourceLocation, dataset: Path, imported: Sequence[ImportedSource]
 ) -> tuple[PurePosixPath, set[PurePosixPath]]:
     """Return a source's folder in the dataset, and the paths imported from it before, without extensions."""
     steps = [s for s in read_history(dataset) if s.operation == OPERATION and s.state == "done"]
-    before = [s for s in steps if s.settings.get("source") == str(path.resolve())]
+    before = [s for s in steps if s.settings.get("source") == source.key]
     if before:
         known = {change.path.with_suffix("") for step in before for change in step.changes}
         return PurePosixPath(str(before[0].settings["into"])), known
     full = dataset.is_dir() and any(p.name != HISTORY_FOLDER for p in dataset.iterdir())
     if not full and not any(earlier.proposals for earlier in imported):
         return PurePosixPath(), set()
-    name = path.stem if path.is_file() else path.resolve().name
+    path = source.path.resolve()
+    name = path.stem if path.is_file() else path.name
     used = {p.name for p in dataset.iterdir()} if dataset.is_dir() else set()
-    used |= {earlier.source.stem for earlier in imported}
+    used |= {Path(earlier.source).stem for earlier in imported}
     return PurePosixPath(next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in used)), set()
 
 
@@ -150,12 +157,9 @@ def _read_source(path: Path, work: Path, options: ImportOptions, on_event: OnEve
     if path.is_file() and (suffix in EXTENSIONS or sniff(path)):
         return image_items(path)
     if path.is_file() and suffix not in _DATASET_FILES:
-        if not zipfile.is_zipfile(path):
-            formats = "folders, zip archives, videos, images, kohya's dataset .toml, concepts_list.json, metadata.jsonl"
-            raise UsageError(f"cannot import {path}: unknown format", hint=f"supported: {formats}")
-        path = _fill_once(
-            work / key_of(str(path.resolve()), path.stat().st_mtime_ns), lambda folder: unpack(path, folder)
-        )
+        archive, unpack = path, _unpacker(path)
+        place = work / key_of(str(archive.resolve()), archive.stat().st_mtime_ns)
+        path = fill_once(place, lambda folder: unpack(archive, folder))
     items, notes, videos = dataset_items(path)
     for note in notes:
         on_event(Warned(message=note))
@@ -172,25 +176,27 @@ def _read_source(path: Path, work: Path, options: ImportOptions, on_event: OnEve
     return items
 
 
+def _unpacker(path: Path) -> Callable[[Path, Path], object]:
+    """Return what unpacks an archive into a folder.
+
+    Raises:
+        UsageError: it is no archive.
+    """
+    if zipfile.is_zipfile(path):
+        return unpack_zip
+    if tarfile.is_tarfile(path):
+        return unpack_tar
+    raise UsageError(f"cannot import {path}: unknown format", hint=f"supported: {_SUPPORTED}")
+
+
 def _video_items(
     video: Path, work: Path, options: ImportOptions, on_event: OnEvent, home: PurePosixPath
 ) -> list[ImportItem]:
     wanted = (options.per_second, options.per_scene, options.alike)
     place = work / key_of(str(video.resolve()), video.stat().st_mtime_ns, wanted)
     count = _counter(f"reading {video.name}", on_event)
-    folder = _fill_once(place, lambda folder: extract_frames(video, folder, options, count))
+    folder = fill_once(place, lambda folder: extract_frames(video, folder, options, count))
     return video_items(sorted(folder.iterdir()), video, home)
-
-
-def _fill_once(folder: Path, fill: Callable[[Path], object]) -> Path:
-    """Fill a folder atomically; keep one that exists already, which an interrupted import left complete."""
-    if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        fill(part)
-        part.rename(folder)
-    return folder
 
 
 def _counter(what: str, on_event: OnEvent) -> Callable[[int, int], None]:

@@ -13,19 +13,14 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from bakehouse.core.errors import BakehouseError, Problems, UsageError
+from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import writing_to
+from bakehouse.curation.image_import.archive_limits import check_names, check_size
 
-MAX_FILES = 100_000
-MAX_BYTES = 64 << 30
-MAX_RATIO = 100
-"""Largest ratio of unpacked to packed bytes. Images are compressed (1 to 1); even drawings as BMP stay below."""
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, ValueError, struct.error)
-_UNCHECKED_BYTES = 256 << 20
-"""Unpacked bytes up to which the ratio is not checked."""
 
 
-def unpack(archive: Path, into: Path) -> Path:
+def unpack_zip(archive: Path, into: Path) -> Path:
     """Unpack a zip archive into a new folder, without macOS resource files; return the folder.
 
     Raises:
@@ -76,23 +71,10 @@ def _set_mtime(path: Path, entry: zipfile.ZipInfo) -> None:
 def _check(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     if any(entry.flag_bits & 1 for entry in entries):
         raise UsageError(f"{archive} is encrypted", hint="unpack it by hand and import the folder")
-    if len(entries) > MAX_FILES:
-        raise UsageError(f"{archive} holds {len(entries):,} files, and the limit is {MAX_FILES:,}")
     total, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
-    if total > MAX_BYTES or (total > _UNCHECKED_BYTES and total > MAX_RATIO * max(packed, 1)):
-        raise UsageError(
-            f"{archive} would unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB: implausible for images",
-            hint="if you trust it, unpack it by hand and import the folder",
-        )
-    names = [(entry, _entry_path(entry)) for entry in entries]
-    wrong = [f"{name}: leads out of the folder" for _, name in names if _leads_out(name)]
-    wrong += [f"{name}: is a link" for entry, name in names if stat.S_ISLNK(entry.external_attr >> 16)]
-    if wrong:
-        raise Problems(f"{archive} is not safe to unpack:", wrong[:20], hint="nothing of it was unpacked")
-
-
-def _leads_out(name: PurePosixPath) -> bool:
-    return not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0]
+    check_size(archive, files=len(entries), unpacked=total, packed=packed)
+    names = [(str(_entry_path(entry)), stat.S_ISLNK(entry.external_attr >> 16)) for entry in entries]
+    check_names(archive, [name for name, _ in names], links=[name for name, is_link in names if is_link])
 
 
 def _entry_path(entry: zipfile.ZipInfo) -> PurePosixPath:
