@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -52,16 +52,22 @@ def run_jobs(
         typer.Option(metavar="NAME", help="Device: auto, cpu, mps or cuda:0. Repeatable: one job on each."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more jobs when all are finished.")] = False,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(envvar="BAKEHOUSE_ENGINE", help="Where jobs run: on this machine, or in a Ray cluster."),
+    ] = "local",
     file: QueueFile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the jobs, one at a time on each device. Run it again to resume."""
     from bakehouse.cli.render.queue import render_job_events
+    from bakehouse.queue.executor import make_executor
     from bakehouse.queue.job_queue import JobQueue
     from bakehouse.queue.scheduler import run_jobs as run_all
 
-    render_job_events(run_all(JobQueue(file), tuple(device or ["auto"]), watch=watch), json=json, quiet=quiet)
+    events = run_all(JobQueue(file), tuple(device or ["auto"]), executor=make_executor(engine), watch=watch)
+    render_job_events(events, json=json, quiet=quiet)
 
 
 @queue.command()

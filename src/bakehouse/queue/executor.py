@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from bakehouse.core.errors import UsageError
 
@@ -54,6 +54,19 @@ class Executor(Protocol):
             BakehouseError, OSError: the job cannot be started; it is marked as failed with this message.
         """
         ...
+
+
+def make_executor(engine: Literal["local", "ray"]) -> Executor:
+    """Return what runs jobs: this machine, or the Ray cluster that RAY_ADDRESS names.
+
+    Raises:
+        UsageError: Ray is not installed, or there is no cluster.
+    """
+    if engine == "local":
+        return LocalExecutor()
+    from bakehouse.queue.ray_executor import RayExecutor
+
+    return RayExecutor()
 
 
 class LocalExecutor:
