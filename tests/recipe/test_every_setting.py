@@ -31,7 +31,7 @@ ELSEWHERE = {
     "the model that is loaded": ("model.vae", "model.prediction", "model.quantize", "model.max_tokens", "adapter.kind"),
     "how it is computed, to the same end": (
         "data.cache", "train.device", "train.precision", "train.gradient_checkpointing", "train.compile",
-        "train.channels_last", "train.attention", "train.fused_backward",
+        "train.channels_last", "train.attention", "train.fused_backward", "train.devices",
     ),
     "read by the loop as they are": ("train.max_grad_norm", "train.ema", "data.flip", "stop.when"),
     "a file to go on from": ("adapter.start",),

@@ -17,8 +17,14 @@ class Estimate:
 
     seconds: float
     memory_bytes: int
+    """On each device."""
     disk_bytes: int
     device: str
+    devices: int = 1
+    traffic_bytes: int = 0
+    """Gradients that each device sends, and receives, in a step."""
+    traffic_seconds: float = 0.0
+    """Share of them in `seconds`."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,16 @@ _COSTS = {
 _ASSUMED_GFLOPS = {"cuda": 40_000.0, "mps": 4_000.0}
 """Speed of a mid-range card in half precision, used because measuring would initialize the device."""
 
+_ASSUMED_LINK = {"cuda": 10e9, "cpu": 1e9}
+"""Bytes a second between two devices of one machine: PCIe 4.0 with 16 lanes as NCCL uses it; gloo within a machine."""
+
 
 def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estimate:
-    """Estimate the cost of `steps` steps; `model` is a family, or crumb."""
+    """Estimate the cost of `steps` steps on the recipe's devices; `model` is a family, or crumb."""
     cost = _COSTS.get(model, _COSTS["sd1"])
     device = pick_device(recipe.train.device)
     area = (recipe.buckets.resolution / cost.native) ** 2
-    images = steps * recipe.train.batch_size * recipe.train.accumulation
+    train, kind = recipe.train, device.split(":")[0]
     full = recipe.adapter.kind == "full"
     # Backward costs as much as forward again for the activations, and once more for the weights where they learn.
     passes = 3.0 if full else 2.2
@@ -59,12 +68,18 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     elif recipe.kind == "slider":
         per_image = cost.unet_gflop * area * slider_passes(recipe.slider, passes)
     making = class_images * recipe.prior.steps * cost.unet_gflop * area * (2 if recipe.prior.guidance > 1 else 1)
-    speed = _ASSUMED_GFLOPS.get(device.split(":")[0]) or _cpu_gflops()
+    # Processes on a CPU share its cores.
+    speed = _ASSUMED_GFLOPS.get(kind) or _cpu_gflops() / train.devices
     learned = cost.weights if full else 0 if recipe.adapter.kind == "none" else cost.weights * 0.03
-    memory = memory_use(recipe, model, device.split(":")[0]).total
+    memory = memory_use(recipe, model, kind)
+    # A ring: each device sends every part of the sum but one, twice (Patarasuk and Yuan 2009).
+    traffic = 2 * (train.devices - 1) / train.devices * memory.gradients
+    waiting = steps * traffic / _ASSUMED_LINK.get(kind, 1e9)
+    shown = steps * train.batch_size * -(-train.accumulation // train.devices)
     saved = -(-(recipe.train.epochs or 1) // recipe.save.every_epochs) if recipe.save.every_epochs else 1
     disk = (2 * learned) * min(saved, recipe.save.keep_last or saved) + 12 * learned
-    return Estimate((images * per_image + making) / speed, memory, int(disk), device)
+    seconds = (shown * per_image + making / train.devices) / speed + waiting
+    return Estimate(seconds, memory.total, int(disk), device, train.devices, int(traffic), waiting)
 
 
 def slider_passes(spec: SliderSpec, trained: float) -> float:

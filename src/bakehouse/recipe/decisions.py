@@ -230,9 +230,11 @@ class Derivation:
         if train.batch is not None:
             return
         if train.devices > 1 and not given:
-            usual = max(1, self.family.batch_size // train.devices)
-            self.decide("train.batch", usual, f"the images of a step are shared by {train.devices} devices")
-            self.decide("train.accumulation", train.devices, "a batch for each device")
+            usual = self.family.batch_size
+            more = f": more images in a step than {self.family.name}'s usual {usual}, so fewer steps"
+            self.decide("train.batch", max(1, usual // train.devices), f"shared by {train.devices} devices")
+            reason = f"a batch for each device{more if train.devices > usual else ''}"
+            self.decide("train.accumulation", train.devices, reason)
         elif (usual := self.family.batch_size) > 1:
             self.decide("train.batch", usual, f"{self.family.name} is small: batches of {usual} keep a CPU busy")
         else:

@@ -153,7 +153,7 @@ def of_devices(recipe: Recipe, devices: int) -> Iterator[str]:
 def _enough_batches(recipe: Recipe, devices: int) -> str:
     train = recipe.train
     images = train.batch_size * train.accumulation
-    fewer = f"use at most {train.accumulation} devices"
+    fewer = f"use at most {train.accumulation} devices" if train.accumulation > 1 else "use one device"
     if images % devices or train.batch == "auto":
         return f"set train.accumulation = {devices}, or {fewer}"
     same = f"set train.batch = {images // devices} and train.accumulation = {devices} for the same images in a step"

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bakehouse.training.lr_finder.range_test import find_lr as find_lr
+    from bakehouse.training.ranks import joined_ranks as joined_ranks
     from bakehouse.training.trainer import train as train
 
 _HOMES = {
     "find_lr": "lr_finder.range_test",
+    "joined_ranks": "ranks",
     "train": "trainer",
 }
 
-__all__ = ["find_lr", "train"]
+__all__ = ["find_lr", "joined_ranks", "train"]
 
 
 def __getattr__(name: str) -> Any:

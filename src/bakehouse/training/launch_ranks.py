@@ -51,19 +51,28 @@ def launch_ranks(recipe: Recipe, folder: Path, options: Sequence[str] = ()) -> N
     """
     count = recipe.train.devices
     check_found(recipe, count)
-    with tempfile.TemporaryDirectory(prefix="bakehouse-") as temporary, _quiet_launcher(), _ending_saves():
+    with tempfile.TemporaryDirectory(prefix="bakehouse-") as temporary, _environment(recipe, count):
         path = write_text(Path(temporary) / "recipe.toml", recipe_to_toml(recipe))
-        command = ["-m", "bakehouse", "train", str(path), "--run", str(folder), *options]
-        with _environment(recipe, count):
-            try:
-                elastic_launch(_config(count, temporary), sys.executable)(*command)
-            except ChildFailedError as e:
-                raise _failure(e, count, Run(folder)) from None
-            except SignalException:
-                raise KeyboardInterrupt from None
+        run_processes(["-m", "bakehouse", "train", str(path), "--run", str(folder), *options], count, Run(folder))
 
 
-def _config(count: int, temporary: str) -> LaunchConfig:
+def run_processes(arguments: Sequence[str], count: int, run: Run) -> None:
+    """Run Python with these arguments in `count` processes, numbered in the environment, until all have finished.
+
+    Raises:
+        BakehouseError: one failed or was killed; the others were ended, and the failure is recorded in `run`.
+        KeyboardInterrupt: interrupted, or told to end.
+    """
+    with tempfile.TemporaryDirectory(prefix="bakehouse-") as logs, _quiet_launcher(), _ending_saves():
+        try:
+            elastic_launch(_config(count, logs), sys.executable)(*arguments)
+        except ChildFailedError as e:
+            raise _failure(e, count, run) from None
+        except SignalException:
+            raise KeyboardInterrupt from None
+
+
+def _config(count: int, logs: str) -> LaunchConfig:
     settings = {
         "min_nodes": 1,
         "max_nodes": 1,
@@ -73,7 +82,7 @@ def _config(count: int, temporary: str) -> LaunchConfig:
         "rdzv_endpoint": "localhost:0",
         "local_addr": "localhost",
         "max_restarts": 0,
-        "logs_specs": DefaultLogsSpecs(log_dir=temporary),
+        "logs_specs": DefaultLogsSpecs(log_dir=logs),
         "signals_to_handle": "SIGINT",
         "shutdown_timeout": SAVE_SECONDS,
     }

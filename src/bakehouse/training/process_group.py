@@ -32,6 +32,8 @@ TIMEOUT = datetime.timedelta(hours=12)
 noticed at once: its connections are closed."""
 GRACE_SECONDS = 5.0
 """How long a rank waits, after another has ended, for what started it to end it too: then one message is printed."""
+_NOTE_SECONDS = 2.0
+"""How long rank 0 waits for what a rank that fails says of it."""
 _FLAT_BYTES = 1 << 28
 """Gradients that are sent at once, as one tensor."""
 _FAILURE = "bakehouse/failure"
@@ -215,9 +217,12 @@ class ProcessGroup:
         raise RankEndedError(why or self._failure())
 
     def _failure(self) -> str:
+        end = time.monotonic() + _NOTE_SECONDS
         with contextlib.suppress(RuntimeError):
-            self._store.wait([_FAILURE], datetime.timedelta(seconds=2))
-            return self._store.get(_FAILURE).decode()
+            while time.monotonic() < end:
+                if self._store.check([_FAILURE]):
+                    return self._store.get(_FAILURE).decode()
+                time.sleep(0.05)
         return "another rank has ended, without a word: killed, or its machine is gone; what started it may say more"
 
     def tell_failure(self, error: Exception) -> None:

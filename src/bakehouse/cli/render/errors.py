@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.message_text import visible
-from bakehouse.core.rank_environment import tell_launcher
+from bakehouse.core.rank_environment import rank_environment, tell_launcher
 
 _RESUMABLE = ("train", "demo", "evaluate", "grid", "publish")
 _UNEXPECTED = (
@@ -63,12 +63,19 @@ def check_arguments(words: list[str]) -> None:
     """Refuse what no command can work with.
 
     Raises:
-        UsageError: the working folder was deleted, or an argument holds a NUL character.
+        UsageError: the working folder was deleted, an argument holds a NUL character, or this is one of several
+            processes of a command that needs but one.
     """
     try:
         os.getcwd()  # noqa: PTH109 - avoids importing pathlib
     except OSError as e:
         raise UsageError("the current folder no longer exists", hint="change to another folder with cd") from e
+    command = next((word for word in words if not word.startswith("-")), "train")
+    if command != "train" and "TORCHELASTIC_RUN_ID" in os.environ and rank_environment():
+        raise UsageError(
+            f"bakehouse {command} runs in one process, but torchrun started {os.environ['WORLD_SIZE']}",
+            hint="run it without torchrun; only `bakehouse train` uses several processes",
+        )
     if wrong := next((word for word in words if "\0" in word), None):
         raise UsageError(f"{wrong!r} holds a NUL character, which is not allowed in names and settings")
 

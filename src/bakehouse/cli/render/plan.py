@@ -85,7 +85,20 @@ def _print_summary(plan: Plan) -> None:
     epochs = f"{counted(plan.epochs, 'epoch')} of {counted(plan.steps_per_epoch, 'step')}"
     echo(f"{count}; {counted(plan.steps, 'step')} in {epochs}")
     needs = f"{size(cost.memory_bytes)} of memory, {size(cost.disk_bytes)} of disk"
-    echo(f"about {duration(cost.seconds)} on {cost.device}, {needs} (estimates, within a factor of two)")
+    if cost.devices == 1:
+        echo(f"about {duration(cost.seconds)} on {cost.device}, {needs} (estimates, within a factor of two)")
+        return
+    train = plan.recipe.train
+    most = -(-train.accumulation // cost.devices)
+    images = f"{most} x {train.batch_size}" if most > 1 else str(train.batch_size)
+    echo(
+        f"each of {cost.devices} devices computes {images} of a step's {train.accumulation * train.batch_size} images, "
+        f"and sends {size(cost.traffic_bytes)} of gradients"
+    )
+    echo(
+        f"about {duration(cost.seconds)} on {cost.devices} x {cost.device}, {duration(cost.traffic_seconds)} of it for "
+        f"gradients; on each {needs.replace(', ', '; in all ')} (estimates, within a factor of two)"
+    )
 
 
 def _format(value: Any) -> str:
