@@ -12,7 +12,8 @@ PYTHON ?=
 
 # Small models on few cores: one thread for each of two test processes beats two threads for one.
 JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Compiled modules are kept, also where that is off: tests start some hundred processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test lint bench docs page page-check lab-subjects lab-outfits clean
 help:

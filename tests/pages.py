@@ -62,6 +62,11 @@ def cheaper(line: str) -> list[str]:
     if words[1:3] == ["dataset", "extend"] and "-n" in words:
         words[words.index("-n") + 1] = "2"
         words += ["--tries", "1"]
+    if words[1] == "evaluate":
+        words = [re.sub(r"^images=\d+$", "images=2", word) for word in words]
+    if "-n" in words and words[1] == "generate":
+        count = words.index("-n") + 1
+        words[count] = str(min(int(words[count]), 2))
     if "--img2img" in words:
         words[words.index("--img2img") + 1] = "0.01"
     if words[1:3] == ["triggers", "probe"]:

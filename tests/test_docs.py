@@ -24,8 +24,14 @@ WALKED = {"walkthrough.md", "extending-a-small-set.md"}
 """Pages whose commands are run by a test of their own, which also checks files and output."""
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One cache for all pages, as a reader has it: the untouched base draws for an evaluation once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def workdir(tmp_path, monkeypatch):
+def workdir(tmp_path, cache, monkeypatch):
     """A working folder with photos, as a reader of the pages has it."""
     shutil.copytree(EXAMPLES / "mira", tmp_path / "photos")
     for path in sorted((tmp_path / "photos").glob("*.png"))[4:]:
@@ -34,7 +40,7 @@ def workdir(tmp_path, monkeypatch):
     for group in ("wardrobe/red dress", "wardrobe/red dress + vest", "wardrobe/misc", *PACK):
         shutil.copytree(tmp_path / "photos", tmp_path / group)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BAKEHOUSE_CACHE", str(cache))
     monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
     return tmp_path
 

@@ -144,12 +144,12 @@ def test_progress_and_interruption_are_the_callers_own(running):
 
 def test_a_skipped_picture_is_left_out(running):
     mine = running.new_token("skips")
-    # Four pictures of this size are a batch: they are skipped, and the fifth is drawn.
-    thread, answers = in_background(running, mine, steps=8, n_iter=5, width=512, height=512)
+    # Fourteen pictures of this size are a batch: they are skipped, and the last is drawn.
+    thread, answers = in_background(running, mine, steps=4, n_iter=15, width=256, height=288)
     until(lambda: running.get("/sdapi/v1/progress", mine).json()["state"]["sampling_step"] > 0)
     running.post("/sdapi/v1/skip", {}, mine)
     thread.join(60)
-    assert parse_json(answers[0].json()["info"])["all_seeds"] == [11]
+    assert parse_json(answers[0].json()["info"])["all_seeds"] == [21]
 
 
 def test_options_are_saved_for_the_caller_alone(running):

@@ -14,7 +14,7 @@ def backend(live):
 
 def test_the_client_takes_the_server_for_a_webui(backend):
     assert type(backend).__name__ == "A1111Webservice"
-    assert [m.model_name for m in backend.get_models()] == ["crumb"]
+    assert "crumb" in [m.model_name for m in backend.get_models()]
     assert {"Euler a", "DPM++ 2M"} <= {s.name for s in backend.get_samplers()}
     assert {"None", "Lanczos"} <= {u.name for u in backend.get_upscalers()}
 

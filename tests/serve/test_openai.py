@@ -98,7 +98,7 @@ import base64, sys
 import openai
 url, token = sys.argv[1:]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key=token)
-assert [model.id for model in client.models.list()] == ["crumb"]
+assert "crumb" in [model.id for model in client.models.list()]
 made = client.images.generate(model="crumb", prompt="a cat", n=2, size="96x128", extra_body={"seed": 7, "steps": 2})
 assert [base64.b64decode(one.b64_json)[:4] for one in made.data] == [b"\\x89PNG"] * 2
 events = [e.type for e in client.images.generate(

@@ -254,11 +254,9 @@ def test_groups_have_their_own_rates(embedding):
     assert rates == {"unet": (1e-3, 0.01), "text": (2e-4, 0.01), "embedding": (LR, 0.0)}
 
 
-@pytest.mark.parametrize("pivotal", [False, True], ids=["alone", "pivotal"])
-def test_killed_runs_end_with_the_same_bits(embedding, tmp_path, pivotal):
-    more = {k.replace(".", "__"): v for k, v in PIVOTAL.items()} if pivotal else {}
-    if pivotal:
-        more |= {"embedding__until": 0.5, "train__ema": 0.9}
+def test_killed_runs_end_with_the_same_bits(embedding, tmp_path):
+    """With an adapter beside it: what an embedding alone saves and restores is a part of it."""
+    more = {k.replace(".", "__"): v for k, v in PIVOTAL.items()} | {"embedding__until": 0.5, "train__ema": 0.9}
     made = embedding(**more, train__epochs=5, save__state_every_seconds=0.001)
     path = tmp_path / "me.toml"
     path.write_text(recipe_to_toml(made))
