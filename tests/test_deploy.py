@@ -8,6 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
+
+from bakehouse.cli.queue import queue
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -55,3 +59,29 @@ def test_the_server_knows_the_options_that_both_give_it():
     text = (DEPLOY / "bakehouse.service").read_text() + (DEPLOY / "Containerfile").read_text()
     options = {o[2:].replace("-", "_") for o in re.findall(r"--(?:host|port|allow-host)\b", text)}
     assert options and options <= set(serve.__annotations__)
+
+
+def test_slurms_file_is_a_script_that_trains():
+    script = DEPLOY / "slurm.sbatch"
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    assert "-m -- bakehouse train" in script.read_text()
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_accepts_slurms_file():
+    subprocess.run(["shellcheck", DEPLOY / "slurm.sbatch"], check=True)
+
+
+def test_the_queue_on_kubernetes_uses_commands_that_exist():
+    """Against KubeRay's own schema of RayJob it was checked when it was written."""
+    job, volume = yaml.safe_load_all((DEPLOY / "kuberay-queue.yaml").read_text())
+    words = job["spec"]["entrypoint"].split()
+    assert words[:3] == ["bakehouse", "queue", "run"]
+    group = typer.main.get_command(queue)
+    group.commands["run"].make_context("run", words[3:])
+    cluster = job["spec"]["rayClusterSpec"]
+    for pods in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        spec = pods["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert {"name": "data", "mountPath": "/data"} in spec["containers"][0]["volumeMounts"]
+        assert spec["volumes"][0]["persistentVolumeClaim"]["claimName"] == volume["metadata"]["name"]
