@@ -180,3 +180,15 @@ def test_images_shown_in_all(clean, optimizer, epochs, found):
     report = audit_with(clean, spec)  # 10 images x 30 = 300 an epoch
     assert ("E03" in ids(report)) == found
     assert ids(report)["E06"] == ("warning" if 30 * epochs > 200 else "info")
+
+
+@pytest.mark.parametrize(("repeats", "fewer"), [(48, 0), (80, 2)])
+def test_fewer_epochs_are_advised_only_if_the_plan_s_exposures_are_still_reached(clean, repeats, fewer):
+    # 10 images x 48 x 5: more than 200 of each. Four epochs are 1,920, which the plan shows on crumb; three are less.
+    spec = {"family": "crumb", "optimizer": "adamw", "epochs": 5, "repeats": {".": repeats}, "recipe": "r.toml"}
+    (finding,) = (f for f in audit_with(clean, spec).findings if f.id == "E06")
+    assert finding.level == "warning"
+    if fewer:
+        assert f"--set train.epochs={fewer} " in finding.fix and not finding.advice
+    else:
+        assert not finding.fix and "find more images" in finding.advice and "1,920" in finding.advice

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from bakehouse.core import system_memory
 from bakehouse.core.errors import BakehouseError
 from bakehouse.models.families import family_of
 from bakehouse.recipe import Recipe
@@ -37,19 +35,7 @@ def available_memory(device: torch.device) -> int | None:
         return int(free + torch.cuda.memory_reserved(device))
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())
-    return _available_ram()
-
-
-def _available_ram() -> int | None:
-    """Return what Linux can give without swapping; on other systems half of what is installed, a safe guess."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pass
-    if sys.platform == "win32":
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return system_memory.available_memory()
 
 
 def family_name(recipe: Recipe) -> str:
