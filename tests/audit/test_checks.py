@@ -192,3 +192,20 @@ def test_fewer_epochs_are_advised_only_if_the_plan_s_exposures_are_still_reached
         assert f"--set train.epochs={fewer} " in finding.fix and not finding.advice
     else:
         assert not finding.fix and "find more images" in finding.advice and "1,920" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("kind", "folders", "words"),
+    [
+        ("outfits", ("3_red dress", "2_blue coat"), "--subject 'zwx person' --kind outfits"),
+        ("pack", ("zwx person", "qvk robot"), "set --kind pack"),
+        ("outfits", (), "--kind character"),
+    ],
+)
+def test_commands_that_plan_name_the_kind_that_was_asked_for(tmp_path, kind, folders, words):
+    images = make.clean_set(tmp_path / "set")
+    if folders:
+        make.outfit_folders(images, folders)
+    report = audit_with(images, {"kind": kind, "family": "sd1", "triggers": ZWX, "epochs": 1, "repeats": {".": 1}})
+    (finding,) = (f for f in report.findings if f.id == "E03")
+    assert finding.fix.startswith("bakehouse plan") and words in finding.fix

@@ -55,7 +55,9 @@ class MoveBody(Body):
 class EvaluateBody(Body):
     """Settings of an evaluation."""
 
-    settings: dict[str, int | float | str] = Field(default_factory=dict, description="Keys of `[evaluate]`.")
+    settings: dict[str, int | float | str | list[int | float]] = Field(
+        default_factory=dict, description="Keys of `[evaluate]`."
+    )
 
 
 class ServeBody(Body):
