@@ -139,6 +139,7 @@ def test_a_run_is_drawn_with_until_it_is_taken_away(trained):
 
 
 def test_an_evaluation_takes_lists(trained):
+    trained.request("GET", "/api/v1/runs/one/events")  # ends with the training
     body = {"settings": {"weights": [0.5, 1], "images": 4}}
     made = trained.request("POST", "/api/v1/runs/one/evaluate", body)
     assert made.status_code == 202, made.text
