@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import Query, Request, Response
@@ -39,7 +39,7 @@ async def openapi(request: Request) -> Response:
 async def me(request: Request) -> Response:
     """Say who the caller is, and what it has used this month."""
     server, caller = server_of(request), caller_of(request)
-    used = server.store.ledger.used(caller.key)
+    used = await asyncio.to_thread(server.store.ledger.used, caller.key)
     body = {"name": caller.name, "scopes": sorted(caller.scopes), "quota": vars(caller.quota), "used": vars(used)}
     return JSONResponse(body)
 
@@ -110,8 +110,13 @@ async def add_job(request: Request, body: DrawBody) -> Response:
 @OWN.route("GET", "/api/v1/jobs", "read", **SHOWN)
 async def list_jobs(request: Request, limit: int = Query(50, ge=1, le=500)) -> Response:
     """List the caller's newest jobs."""
-    found = server_of(request).store.jobs.newest(caller_of(request).sees, limit)
-    return JSONResponse({"jobs": [_job(request, job) for job in found]})
+    store, sees = server_of(request).store, caller_of(request).sees
+
+    def read() -> list[tuple[DrawJob, list[StoredPicture]]]:
+        return [(job, store.pictures.of_job(job.id)) for job in store.jobs.newest(sees, limit)]
+
+    # What is read is read beside the event loop; what the engine knows of a job belongs to it.
+    return JSONResponse({"jobs": [_job(request, job, pictures) for job, pictures in await asyncio.to_thread(read)]})
 
 
 @OWN.route("GET", "/api/v1/jobs/{job_id}", "read", **SHOWN)
@@ -174,15 +179,17 @@ async def delete_picture(request: Request, picture_id: str) -> Response:
 @OWN.route("GET", "/api/v1/usage", "read", **SHOWN)
 async def usage(request: Request, month: str | None = None) -> Response:
     """List what the caller has used; an administrator sees everybody's. `month` is like 2026-11."""
-    rows = server_of(request).store.ledger.rows(caller_of(request).sees, month=month)
-    return JSONResponse({"usage": rows})
+    ledger, sees = server_of(request).store.ledger, caller_of(request).sees
+    # A month may have many rows: they are read, and written as JSON, beside the event loop.
+    return await asyncio.to_thread(lambda: JSONResponse({"usage": ledger.rows(sees, month=month)}))
 
 
 @OWN.route("GET", "/api/v1/usage.csv", "read", **SHOWN)
 async def usage_as_csv(request: Request, month: str | None = None) -> Response:
     """Return the same as CSV."""
-    rows = server_of(request).store.ledger.rows(caller_of(request).sees, month=month)
-    return Response(usage_csv(rows), media_type="text/csv; charset=utf-8")
+    ledger, sees = server_of(request).store.ledger, caller_of(request).sees
+    text = await asyncio.to_thread(lambda: usage_csv(ledger.rows(sees, month=month)))
+    return Response(text, media_type="text/csv; charset=utf-8")
 
 
 @OWN.route("GET", "/api/v1/usage.html", "admin", **SHOWN)
@@ -218,8 +225,9 @@ def _own_job(request: Request, job_id: str) -> DrawJob:
     return job
 
 
-def _job(request: Request, job: DrawJob) -> dict[str, Any]:
+def _job(request: Request, job: DrawJob, pictures: Sequence[StoredPicture] | None = None) -> dict[str, Any]:
     server = server_of(request)
+    pictures = server.store.pictures.of_job(job.id) if pictures is None else pictures
     task = server.engine.tasks.get(job.id)
     is_active = task is not None and job.state in ACTIVE
     return {
@@ -233,7 +241,7 @@ def _job(request: Request, job: DrawJob) -> dict[str, Any]:
         "progress": round(task.progress, 4) if task is not None and is_active else float(job.state == "done"),
         "added": job.added,
         "ended": job.ended,
-        "pictures": [_stored(picture) for picture in server.store.pictures.of_job(job.id)],
+        "pictures": [_stored(picture) for picture in pictures],
     }
 
 

@@ -64,8 +64,11 @@ async def close_session(request: Request) -> Response:
 async def list_tokens(request: Request) -> Response:
     """List all tokens; their texts are not known."""
     store = server_of(request).store
-    rows = [{**_row(token), "used": vars(store.ledger.used(token.caller))} for token in store.tokens.all()]
-    return JSONResponse({"tokens": rows})
+
+    def rows() -> list[dict[str, object]]:
+        return [{**_row(token), "used": vars(store.ledger.used(token.caller))} for token in store.tokens.all()]
+
+    return JSONResponse({"tokens": await asyncio.to_thread(rows)})
 
 
 @OWN.route("POST", "/api/v1/tokens", "admin", status_code=201, **SHOWN)
