@@ -12,6 +12,18 @@ from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from bakehouse.serve.continue_jobs import run_job
+from bakehouse.serve.dialects.own_answers import (
+    DeletedAnswer,
+    DrawAnswer,
+    JobAnswer,
+    JobsAnswer,
+    MeAnswer,
+    ModelsAnswer,
+    OptionsAnswer,
+    PicturesAnswer,
+    UsageAnswer,
+    answers,
+)
 from bakehouse.serve.dialects.own_body import DrawBody
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_gallery import own_picture
@@ -35,7 +47,7 @@ async def openapi(request: Request) -> Response:
     return JSONResponse(request.app.openapi())
 
 
-@OWN.route("GET", "/api/v1/me", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/me", "read", **answers(MeAnswer))
 async def me(request: Request) -> Response:
     """Say who the caller is, and what it has used this month."""
     server, caller = server_of(request), caller_of(request)
@@ -44,7 +56,7 @@ async def me(request: Request) -> Response:
     return JSONResponse(body)
 
 
-@OWN.route("GET", "/api/v1/models", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/models", "read", **answers(ModelsAnswer))
 async def models(request: Request) -> Response:
     """List the served models and whether they are in memory."""
     engine = server_of(request).engine
@@ -63,7 +75,7 @@ async def models(request: Request) -> Response:
     return JSONResponse({"models": rows})
 
 
-@OWN.route("GET", "/api/v1/options", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/options", "read", **answers(OptionsAnswer))
 async def options(request: Request) -> Response:
     """List samplers, schedules, upscalers, and the limits of a request."""
     server = server_of(request)
@@ -77,7 +89,7 @@ async def options(request: Request) -> Response:
     return JSONResponse(body)
 
 
-@OWN.route("POST", "/api/v1/draw", "draw", **SHOWN)
+@OWN.route("POST", "/api/v1/draw", "draw", **answers(DrawAnswer))
 async def draw_now(request: Request, body: DrawBody) -> Response:
     """Draw pictures and wait for them. With `Accept: image/...` the first picture alone is the answer."""
     drawing = await _drawing(request, body)
@@ -88,7 +100,7 @@ async def draw_now(request: Request, body: DrawBody) -> Response:
     return JSONResponse({"model": drawing.model, "pictures": [_picture(one) for one in pictures]})
 
 
-@OWN.route("POST", "/api/v1/jobs", "draw", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/jobs", "draw", **answers(JobAnswer, 202))
 async def add_job(request: Request, body: DrawBody) -> Response:
     """Accept pictures to draw and answer at once. What was accepted is drawn, also if the server is killed."""
     server, caller = server_of(request), caller_of(request)
@@ -107,7 +119,7 @@ async def add_job(request: Request, body: DrawBody) -> Response:
     return JSONResponse(_job(request, job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
 
 
-@OWN.route("GET", "/api/v1/jobs", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/jobs", "read", **answers(JobsAnswer))
 async def list_jobs(request: Request, limit: int = Query(50, ge=1, le=500)) -> Response:
     """List the caller's newest jobs."""
     store, sees = server_of(request).store, caller_of(request).sees
@@ -119,13 +131,13 @@ async def list_jobs(request: Request, limit: int = Query(50, ge=1, le=500)) -> R
     return JSONResponse({"jobs": [_job(request, job, pictures) for job, pictures in await asyncio.to_thread(read)]})
 
 
-@OWN.route("GET", "/api/v1/jobs/{job_id}", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/jobs/{job_id}", "read", **answers(JobAnswer))
 async def get_job(request: Request, job_id: str) -> Response:
     """Return a job: its state, its place in the queue, and its finished pictures."""
     return JSONResponse(_job(request, _own_job(request, job_id)))
 
 
-@OWN.route("DELETE", "/api/v1/jobs/{job_id}", "draw", **SHOWN)
+@OWN.route("DELETE", "/api/v1/jobs/{job_id}", "draw", **answers(JobAnswer))
 async def cancel_job(request: Request, job_id: str) -> Response:
     """Cancel a job; pictures that are finished stay."""
     server, job = server_of(request), _own_job(request, job_id)
@@ -142,7 +154,7 @@ async def job_events(request: Request, job_id: str) -> Response:
     return event_response(_events(request, _own_job(request, job_id)))
 
 
-@OWN.route("GET", "/api/v1/pictures", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/pictures", "read", **answers(PicturesAnswer))
 async def list_pictures(
     request: Request,
     limit: int = Query(50, ge=1, le=500),
@@ -168,7 +180,7 @@ async def get_picture(request: Request, picture_id: str) -> Response:
     return FileResponse(server_of(request).store.pictures.path(found))
 
 
-@OWN.route("DELETE", "/api/v1/pictures/{picture_id}", "draw", **SHOWN)
+@OWN.route("DELETE", "/api/v1/pictures/{picture_id}", "draw", **answers(DeletedAnswer))
 async def delete_picture(request: Request, picture_id: str) -> Response:
     """Delete a picture."""
     found = own_picture(request, picture_id)
@@ -176,7 +188,7 @@ async def delete_picture(request: Request, picture_id: str) -> Response:
     return JSONResponse({"deleted": found.id})
 
 
-@OWN.route("GET", "/api/v1/usage", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/usage", "read", **answers(UsageAnswer))
 async def usage(request: Request, month: str | None = None) -> Response:
     """List what the caller has used; an administrator sees everybody's. `month` is like 2026-11."""
     ledger, sees = server_of(request).store.ledger, caller_of(request).sees
