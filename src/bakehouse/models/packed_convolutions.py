@@ -42,7 +42,8 @@ def packed_convolutions(network: nn.Module) -> Iterator[None]:
 def _is_supported() -> bool:
     """Return whether this PyTorch has oneDNN and the operators that its compiler packs weights with."""
     names = "_reorder_convolution_weight", "_convolution_pointwise"
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return has_onednn and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
 def _can_be_packed(conv: nn.Conv2d) -> bool:

@@ -97,7 +97,11 @@ async def draw_now(request: Request, body: DrawBody) -> Response:
     if request.headers.get("accept", "").startswith("image/"):
         first = pictures[0]
         return Response(first.data, media_type=first.format.media_type, headers={"x-seed": str(first.seed)})
-    return JSONResponse({"model": drawing.model, "pictures": [_picture(one) for one in pictures]})
+    model = drawing.model
+    # Megabytes become text: beside the event loop.
+    return await asyncio.to_thread(
+        lambda: JSONResponse({"model": model, "pictures": [_picture(one) for one in pictures]})
+    )
 
 
 @OWN.route("POST", "/api/v1/jobs", "draw", **answers(JobAnswer, 202))
