@@ -69,6 +69,7 @@ web/src/api/schema.ts: $(VENV)/.ready-dev $(wildcard src/bakehouse/serve/dialect
 
 bench: $(VENV)/.ready-dev
 	@$(PY) -m benchmarks
+	@$(PY) -m benchmarks.generate
 
 # A laboratory: an hour or more. LAB="--only juno koala" chooses subjects; see `python -m tools.crumb.lab_subjects --help`.
 lab-subjects: $(VENV)/.ready-dev

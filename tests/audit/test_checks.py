@@ -180,3 +180,32 @@ def test_images_shown_in_all(clean, optimizer, epochs, found):
     report = audit_with(clean, spec)  # 10 images x 30 = 300 an epoch
     assert ("E03" in ids(report)) == found
     assert ids(report)["E06"] == ("warning" if 30 * epochs > 200 else "info")
+
+
+@pytest.mark.parametrize(("repeats", "fewer"), [(48, 4), (80, 0)])
+def test_fewer_epochs_are_advised_only_if_the_plan_s_exposures_are_still_reached(clean, repeats, fewer):
+    # On crumb the plan shows 1,920: 10 images x 48 x 4. Two epochs of 10 x 80 are less.
+    spec = {"family": "crumb", "optimizer": "adamw", "epochs": 5, "repeats": {".": repeats}, "recipe": "r.toml"}
+    (finding,) = (f for f in audit_with(clean, spec).findings if f.id == "E06")
+    assert finding.level == "warning"
+    if fewer:
+        assert f"--set train.epochs={fewer} " in finding.fix and not finding.advice
+    else:
+        assert not finding.fix and "find more images" in finding.advice and "1,920" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("kind", "folders", "words"),
+    [
+        ("outfits", ("3_red dress", "2_blue coat"), "--subject 'zwx person' --kind outfits"),
+        ("pack", ("zwx person", "qvk robot"), "set --kind pack"),
+        ("outfits", (), "--kind character"),
+    ],
+)
+def test_commands_that_plan_name_the_kind_that_was_asked_for(tmp_path, kind, folders, words):
+    images = make.clean_set(tmp_path / "set")
+    if folders:
+        make.outfit_folders(images, folders)
+    report = audit_with(images, {"kind": kind, "family": "sd1", "triggers": ZWX, "epochs": 1, "repeats": {".": 1}})
+    (finding,) = (f for f in report.findings if f.id == "E03")
+    assert finding.fix.startswith("bakehouse plan") and words in finding.fix

@@ -57,12 +57,12 @@ def test_the_same_image_again(typed, kitchen, tiny_folder, made):
 
 
 def test_what_is_not_followed_and_another_model_are_warned_of(typed, kitchen, tiny_folder, made):
-    info = read(made).with_settings({"Hires upscale": 2, "Model hash": "0123456789"})
+    info = read(made).with_settings({"Hires prompt": "a dog", "Model hash": "0123456789"})
     with Image.open(made) as image:
         write(image, info, kitchen / "other.png")
     code, _, err = typed("generate", str(tiny_folder), "--again", "other.png", "-o", "again", "-q")
     assert code == 0
-    assert "Hires upscale: 2 is not followed" in err and "was made with the model tiny (0123456789)" in err
+    assert "Hires prompt: a dog is not followed" in err and "was made with the model tiny (0123456789)" in err
 
 
 def test_the_infotext_decides(typed, tiny_folder, made):

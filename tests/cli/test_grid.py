@@ -63,6 +63,27 @@ def test_a_grid_from_an_image(typed, tiny_folder):
     assert (code, "--image many is a folder" in err) == (2, True)
 
 
+def test_a_grid_without_and_with_regions(typed, tiny_folder):
+    regions = ("--region", "left: a cap", "--region", "right: a bow", "--width", "128")
+    words = ("grid", str(tiny_folder), *regions, *CHEAP)
+    code, _, err = typed(*words, "--x", "regions", "--y", "region_base=0,0.5", "-o", "g")
+    assert code == 0, err
+    # Without regions their base makes no difference, and the same picture is made once.
+    assert len(images("g")) == 3
+    assert typed("generate", str(tiny_folder), "a hat", *regions, "--region-base", "0", "--steps", "1", "--seed", "1",
+                 "-o", "one", "-q")[0] == 0  # fmt: skip
+    one = Image.open(next(Path("one").glob("*.png"))).tobytes()
+    assert one in {Image.open(path).tobytes() for path in Path("g", "cells").glob("*.png")}
+    code, _, err = typed("grid", "--again", "g/grid.png", "-o", "second", "-q")
+    assert (code, images("second")) == (0, images("g")), err
+
+
+@pytest.mark.parametrize("axis", ["regions", "region_base=0.1", "region_edge=1"])
+def test_an_axis_of_regions_needs_regions(typed, tiny_folder, axis):
+    code, _, err = typed("grid", str(tiny_folder), "--x", axis, *CHEAP, "-o", "g")
+    assert code == 2 and "has no effect without --region" in err
+
+
 def test_axes_are_listed(typed):
     code, out, _ = typed("grid", "--x", "help")
     assert code == 0

@@ -13,6 +13,7 @@ from bakehouse.core.model_catalogue.installed_models import UserModel, edit_regi
 from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.again import again, find_adapters, find_base, read_again, weights_notes
+from bakehouse.generation.draw_settings import Hires
 from bakehouse.generation.infotext import Infotext, write
 
 A1111 = (
@@ -68,9 +69,9 @@ def test_the_noise_of_a_gpu_is_followed_and_said() -> None:
 
 
 def test_what_cannot_be_followed_is_said() -> None:
-    more = "Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: Latent, ADetailer model: face.pt, RNG: CPU, "
+    more = "Denoising strength: 0.5, Hires prompt: a dog, ADetailer model: face.pt, RNG: CPU, "
     notes = asked_by(more=more).notes
-    for said in ("Denoising strength: 0.5", "Hires upscale: 2", "Hires upscaler: Latent", "ADetailer model: face"):
+    for said in ("Denoising strength: 0.5", "Hires prompt: a dog", "ADetailer model: face"):
         assert any(note.startswith(said) and "not followed" in note for note in notes)
     assert any("half precision" in note for note in asked_by(version="v1.6.0", more="RNG: CPU, ").notes)
     assert not asked_by("Euler", "Eta: 0, RNG: CPU, ").notes, "it has no effect there"
@@ -78,8 +79,39 @@ def test_what_cannot_be_followed_is_said() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "hires"),
+    [
+        ("Denoising strength: 0.5, Hires upscale: 1.5, ", Hires(scale=1.5, strength=0.5)),
+        ("Denoising strength: 0.4, Hires upscale: 2, Hires steps: 0, Hires upscaler: Lanczos, ",
+         Hires(strength=0.4, upscaler="Lanczos")),
+        ("Hires upscale: 2, Hires steps: 8, Hires upscaler: Latent (nearest), ",
+         Hires(steps=8, upscaler="Latent (nearest)")),
+    ],
+)  # fmt: skip
+def test_a_second_pass_is_followed(more: str, hires: Hires) -> None:
+    wanted = asked_by(more=more + "RNG: CPU, ")
+    assert (wanted.request.hires, wanted.notes) == (hires, ())
+    from_image = asked_by(more=more + "Init image hash: 1234, RNG: CPU, ")
+    assert from_image.request.hires is None and any("Hires upscale" in note for note in from_image.notes)
+
+
+@pytest.mark.parametrize(
+    "tag", ["<lora:a:0.5:0.8>", "<lora:a:te=0.5:unet=0.8>", "<lora:a:unet=0.8>", "<lora:a:0.5:0.8:4>"]
+)
+def test_strengths_of_unet_and_text_encoder_stay_in_the_prompt(tag: str) -> None:
+    wanted = again(Infotext.parse(f"a cat {tag}, a dog <lora:b:1>\nSteps: 2, Sampler: Euler, Seed: 1, RNG: CPU"))
+    assert wanted.request.prompt == f"a cat {tag}, a dog <lora:b:1>"
+    assert sorted(network.name for network in wanted.networks) == ["a", "b"]
+    assert not wanted.notes
+    simple = again(Infotext.parse("a cat <lora:b:1>\nSteps: 2, Sampler: Euler, Seed: 1, RNG: CPU"))
+    assert "<lora" not in simple.request.prompt
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("a cat\nSteps: 20, Sampler: Euler, Seed: 1, Hires upscale: 20", "scale = 20"),
+        ("a cat\nSteps: 20, Sampler: Euler, Seed: 1, Hires upscale: two", "Hires upscale: two is not a number"),
         ("a cat\nSteps: 20, Sampler: Euler, CFG scale: 7", "no Seed"),
         ("a cat", "no Steps and no Seed"),
         ("a cat\nSteps: many, Sampler: Euler, Seed: 1", "Steps: many is not a whole number"),
@@ -106,6 +138,7 @@ def test_values_that_are_not_valid(text: str, says: str) -> None:
         {"sampler": "DDIM", "schedule": "Automatic", "eta": 0.3, "seed_resize": (128, 128), "clip_skip": 2},
         {"prompt": "a (red:1.4) hat", "emphasis": "no-norm"},
         {"sampler": "Heun", "schedule": "Beta", "discard_penultimate": True, "guidance_rescale": 0.5},
+        {"hires": Hires(scale=1.5, steps=2, strength=0.6, upscaler="Lanczos")},
     ],
     ids=lambda c: c.get("sampler", "default"),
 )

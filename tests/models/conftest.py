@@ -71,7 +71,9 @@ _TEXTS: dict[str, list[dict[str, Any]]] = {
 FAMILY_NAMES = ("sd1", "sd2", "sdxl")
 
 
-def build_family(family: str, *, seed: int = 0, scheduler: dict[str, Any] | None = None, **vae: Any) -> Any:
+def build_family(
+    family: str, *, seed: int = 0, scheduler: dict[str, Any] | None = None, in_channels: int = 4, **vae: Any
+) -> Any:
     """A tiny model with seeded random weights, norms included: a swapped scale or bias then shows."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -83,7 +85,8 @@ def build_family(family: str, *, seed: int = 0, scheduler: dict[str, Any] | None
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = UNet2DConditionModel(sample_size=8, in_channels=4, out_channels=4, layers_per_block=2, **_UNETS[family])
+        channels = {"in_channels": in_channels, "out_channels": 4}
+        unet = UNet2DConditionModel(sample_size=8, layers_per_block=2, **channels, **_UNETS[family])
         scale = {"scaling_factor": 0.13025} if family == "sdxl" else {"force_upcast": False}
         text: dict[str, Any] = {}
         for number, own in enumerate(_TEXTS[family], 1):

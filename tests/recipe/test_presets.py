@@ -1,6 +1,7 @@
 """Every kind of subject on every base, through the command line: what the written recipe trains, and at which rate."""
 
 import json
+import shutil
 
 import pytest
 
@@ -16,6 +17,8 @@ KINDS = {
     "object": ("lora", True, False, 1e-4),
     "concept": ("lora", True, False, 1e-4),
     "pose": ("lora", True, True, 1e-4),
+    "outfits": ("lora", True, False, 1e-4),
+    "pack": ("lora", True, False, 1e-4),
     "style": ("lora", False, False, 5e-5),
     "dreambooth": ("full", True, False, 2e-6),
 }
@@ -24,9 +27,16 @@ CRUMB = {
     "object": ("lora", True, True, 2e-3),
     "concept": ("lora", True, True, 2e-3),
     "pose": ("lora", True, True, 2e-3),
+    "outfits": ("lora", True, True, 2e-3),
+    "pack": ("lora", True, True, 2e-3),
     "style": ("lora", True, False, 2e-3),
     "dreambooth": ("full", True, False, 5e-4),
 }
+FOLDERS = {
+    "outfits": ("red dress", "red dress + vest", "misc"),
+    "pack": ("zwx person/red dress", "zwx person/misc", "qvk robot", "zwx person + qvk robot"),
+}
+"""Kinds whose images are sorted into folders."""
 
 
 def command(*arguments):
@@ -37,8 +47,25 @@ def command(*arguments):
 
 def written(photos, *arguments):
     out = photos.parent / "recipe.toml"
-    command("plan", photos, "--subject", "zwx person", *arguments, "-o", out, "-q")
+    subject = () if "pack" in arguments else ("--subject", "zwx person")  # a pack's folders name its characters
+    command("plan", photos, *subject, *arguments, "-o", out, "-q")
     return Recipe.load(out)
+
+
+@pytest.fixture
+def images_of(photos):
+    """Gives the images of a kind, sorted into folders where it needs that."""
+
+    def make(kind):
+        if kind not in FOLDERS:
+            return photos
+        for folder in FOLDERS[kind]:
+            shutil.copytree(photos, photos.parent / kind / folder)
+            for image in (photos.parent / kind / folder).glob("*.png"):
+                image.with_suffix(".txt").write_text(f"person, {folder.replace('/', ', ').replace(' + ', ', ')}")
+        return photos.parent / kind
+
+    return make
 
 
 def put_on(recipe):
@@ -53,10 +80,13 @@ def put_on(recipe):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", ["crumb", "sd1", "sd2", "sdxl"])
-def test_what_a_kind_trains_on_a_base(photos, base, kind, family):
+def test_what_a_kind_trains_on_a_base(images_of, base, kind, family):
     adapter, text, attention_alone, rate = (CRUMB if family == "crumb" else KINDS)[kind]
-    recipe = written(photos, "--kind", kind, "--base", base(family))
-    assert not [w for w in make_plan(recipe).warnings if "does nothing" in w]  # of what the plan has chosen itself
+    recipe = written(images_of(kind), "--kind", kind, "--base", base(family))
+    again = make_plan(recipe)
+    assert not [w for w in again.warnings if "does nothing" in w]  # of what the plan has chosen itself
+    assert again.recipe == recipe, "a recipe without open numbers is planned as it is"
+    assert len(recipe.concepts) == len(FOLDERS.get(kind, ("",)))
     rates, learning, whole, modules = put_on(recipe)
     assert recipe.adapter.kind == adapter
     assert set(rates) == ({"unet", "text"} if text else {"unet"})
@@ -140,9 +170,9 @@ def test_the_plan_chooses_nothing_that_does_nothing(photos, name, settings):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_finding_paths_sets_nothing(photos, kind):
-    recipe = recipe_for_folder(photos, "zwx person", kind=kind)
-    assert set(recipe.settings()) == {"kind", "model", "concepts"}
+def test_finding_paths_sets_nothing(photos, images_of, kind):
+    recipe = recipe_for_folder(images_of(kind), "" if kind == "pack" else "zwx person", kind=kind)
+    assert set(recipe.settings()) - {"triggers"} == {"kind", "model", "concepts"}
     assert recipe.resolved_from(photos).settings() == recipe.settings()
     assert Recipe.parse({"concepts": [{"folder": "x"}]}).resolved_from(photos).settings()["concepts"] == [
         {"folder": photos / "x"}

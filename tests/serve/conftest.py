@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from starlette.routing import Match
 from starlette.testclient import TestClient
 
 from bakehouse.core.parse_json_toml_yaml import parse_json
@@ -77,6 +78,15 @@ class Running:
         return self.client.delete(path, headers=self.headers(token))
 
 
+def check_described(app: Any, answer: Any) -> None:
+    """Check an answer against what OpenAPI says of it, if it says something."""
+    scope = {"type": "http", "method": answer.request.method, "path": answer.request.url.path, "headers": []}
+    route = next((one for one in app.routes if one.matches(scope)[0] is Match.FULL), None)
+    described = route.responses.get(answer.status_code) if route is not None else None
+    if described and answer.headers.get("content-type") == "application/json":
+        described["model"].model_validate(parse_json(answer.read()))
+
+
 def start(folder: Path, **settings: Any) -> Iterator[Running]:
     """A running server with a token for each scope."""
     with open_store(folder) as store:
@@ -89,6 +99,7 @@ def start(folder: Path, **settings: Any) -> Iterator[Running]:
     )
     app = make_app(chosen)
     with TestClient(with_middleware(app, chosen), base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        client.event_hooks = {"response": [lambda answer: check_described(app, answer)]}
         yield Running(app, client, folder, tokens)
 
 

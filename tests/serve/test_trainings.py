@@ -138,6 +138,18 @@ def test_a_run_is_drawn_with_until_it_is_taken_away(trained):
         assert answer.status_code == 400, answer.text
 
 
+def test_an_evaluation_takes_lists(trained):
+    trained.request("GET", "/api/v1/runs/one/events")  # ends with the training
+    body = {"settings": {"weights": [0.5, 1], "images": 4}}
+    made = trained.request("POST", "/api/v1/runs/one/evaluate", body)
+    assert made.status_code == 202, made.text
+    assert "--set=weights=[0.5, 1]" in made.json()["command"]
+    assert trained.request("DELETE", f"/api/v1/tasks/{made.json()['id']}").status_code == 200
+    for wrong in ([["a"]], [{"a": 1}], ["x"]):
+        answer = trained.request("POST", "/api/v1/runs/one/evaluate", {"settings": {"weights": wrong}})
+        assert answer.status_code in (400, 422), answer.text
+
+
 def test_a_plan_gives_figures_reasons_and_the_recipe(trained):
     body = {"dataset": "me", "subject": "zwx girl", "settings": {"adapter.rank": 8}}
     plan = trained.request("POST", "/api/v1/plans", body).json()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Warned, result_of
 from bakehouse.curation.apply_and_undo import undo
@@ -132,6 +133,15 @@ def test_a_file_of_answers_decides(evaluated, second):
     with pytest.raises(UsageError, match="no images were drawn"):
         accept(str(second / "0.txt"))
     assert Candidates.load(candidates.folder) == candidates
+
+
+def test_options_of_drawing_beside_a_file_of_answers_are_refused(evaluated, second, capsys):
+    words = ["dataset", "extend", str(evaluated.folder), str(second), "--accept", str(second / "accept.txt")]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--count", "3", "--aspect", "view", "--device", "cpu"])
+    assert end.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "drawn already, so it cannot be used with --count, --aspect, --device" in said
 
 
 def test_runs_that_cannot_extend_are_refused(evaluated, second, tmp_path):

@@ -15,7 +15,7 @@ from bakehouse.adapters.full_finetune import FullAdapter, FullFineTune
 from bakehouse.adapters.glora import GLoRA, GLoRALayer
 from bakehouse.adapters.ia3 import IA3, IA3Layer
 from bakehouse.adapters.inject import inject
-from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.layer import AdapterLayer, held_weights
 from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.adapters.loha import LoHa, LoHaLayer
 from bakehouse.adapters.lokr import LoKr, LoKrLayer
@@ -77,6 +77,7 @@ __all__ = [
     "NoAdapter",
     "NormLayer",
     "OFTLayer",
+    "held_weights",
     "inject",
     "load_adapter",
     "metadata_for",

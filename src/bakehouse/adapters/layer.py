@@ -7,8 +7,9 @@ implement a cheaper path to the same output, and a test checks that both are equ
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -182,6 +183,8 @@ class ForwardHook:
         self.entries: list[_Entry] = []
         self.merged: list[_Merged] = []
         """A stack: layers are unmerged in reverse order."""
+        self.held: tuple[Tensor, Tensor | None] | None = None
+        """Weight and bias with all updates, inside a `held_weights` block."""
 
     @staticmethod
     def on(module: Base) -> ForwardHook:
@@ -234,8 +237,27 @@ class ForwardHook:
         if self.module.bias is not None and before.bias is not None:
             self.module.bias.copy_(before.bias)
 
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Make W + the sum of multiplier x ΔW once and compute with it inside a `with` block, without gradients."""
+        active = [entry for entry in self.entries if entry.multiplier.value and not entry.multiplier.merged]
+        base = self.module
+        weight = base._parameters.get("weight")
+        if not active or weight is None or weight.dtype != torch.float32 or any(e.multiplier.by_place for e in active):
+            yield
+            return
+        with torch.no_grad():
+            self.held = self._with_updates(active)
+        try:
+            yield
+        finally:
+            self.held = None
+
     def __call__(self, x: Tensor) -> Tensor:
         base = self.module
+        if self.held is not None:
+            # A convolution by its own method, so that a weight that is packed for sampling is used.
+            return base._conv_forward(x, *self.held) if isinstance(base, nn.Conv2d) else linear_map(base, x, *self.held)
         in_weight: list[_Entry] = []
         separate: list[tuple[_Entry, ForwardPath]] = []
         for entry in self.entries:
@@ -281,6 +303,12 @@ class ForwardHook:
                 assert isinstance(base, nn.Linear | nn.Conv2d)
                 make_weight, attach_gradients = functions
                 return self._with_bias(attach_gradients(x, product(base, x, make_weight)), layer, multiplier)
+        weight, bias = self._with_updates(entries)
+        return linear_map(base, x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    def _with_updates(self, entries: list[_Entry]) -> tuple[Tensor, Tensor | None]:
+        """Return W + the sum of multiplier x ΔW, and the bias with its updates."""
+        base = self.module
         weight: Tensor = base.weight
         bias: Tensor | None = base.bias
         for entry in entries:
@@ -289,7 +317,7 @@ class ForwardHook:
             bias_delta = entry.layer.bias_delta(own_bias(base))
             if bias_delta is not None:
                 bias = multiplier * bias_delta if bias is None else torch.add(bias, bias_delta, alpha=multiplier)
-        return linear_map(base, x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        return weight, bias
 
     def _base_output(self, x: Tensor, out: Tensor, *, is_base: bool) -> Tensor:
         """Return op(x, W) with the base's own weight and no bias; from `out` if that is the base's output."""
@@ -297,6 +325,20 @@ class ForwardHook:
         if not is_base or any(m.weight is not None for m in self.merged):
             return linear_map(base, x, own_weight(base))
         return out if base.bias is None else out - per_channel(base, base.bias)
+
+
+@contextlib.contextmanager
+def held_weights(network: nn.Module) -> Iterator[None]:
+    """Compute with adapted weights that are made once inside a `with` block, in which nothing about adapters changes.
+
+    For single precision, where W + ΔW loses nothing, and for adapters that are as strong everywhere in an image; others
+    compute as ever. It needs memory for a second copy of the adapted weights.
+    """
+    with contextlib.ExitStack() as stack:
+        for module in network.modules():
+            if isinstance(hook := module.__dict__.get("forward"), ForwardHook):
+                stack.enter_context(hook.hold())
+        yield
 
 
 def _add(to: Tensor, delta: Tensor, multiplier: float) -> None:

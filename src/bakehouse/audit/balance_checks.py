@@ -17,6 +17,8 @@ from bakehouse.data.tag_groups import plain
 
 _BUDGETS = {"sd1": (2000, 3000), "sd2": (2000, 3000), "sdxl": (1500, 2500)}
 """Total exposures with Prodigy, fewest and most; AdamW needs twice as many."""
+_CRUMB_LEAST = 960
+"""What the plan shows at least on crumb with Prodigy; see recipe/presets. Too many are not known to harm there."""
 _SINGLE_CONCEPT_MAX = 3000
 """Most exposures of a single concept with Prodigy."""
 
@@ -88,8 +90,25 @@ def _budget(facts: Facts, spec: AuditSpec) -> tuple[int, int, list[str]] | None:
     """Return the fewest and most exposures that suit the training, and the reasons; None if there is no rule for it."""
     if not spec.epochs or spec.kind in ("style", "dreambooth") or spec.family not in _BUDGETS:
         return None
+    factor, why = _factor(facts, spec)
+    reasons = [spec.optimizer, spec.family, *why]
+    low, high = (round(n * factor) for n in _BUDGETS[spec.family])
+    count = len(subjects(facts, spec))
+    return low, max(high, round(_SINGLE_CONCEPT_MAX * factor)) if count == 1 else high * count, reasons
+
+
+def _least_exposures(facts: Facts, spec: AuditSpec) -> int:
+    """Return the fewest exposures that a training needs; 0 if there is no rule for it."""
+    if (budget := _budget(facts, spec)) is not None:
+        return budget[0]
+    is_counted = spec.family == "crumb" and spec.kind != "dreambooth"
+    return round(_CRUMB_LEAST * _factor(facts, spec)[0]) if is_counted else 0
+
+
+def _factor(facts: Facts, spec: AuditSpec) -> tuple[float, list[str]]:
+    """Return the factor on exposures, and the reasons that are not named elsewhere."""
     factor = 1.0
-    reasons: list[str] = [spec.optimizer, spec.family]
+    reasons: list[str] = []
     for applies, by, why in (
         (spec.optimizer == "adamw", 2.0, ""),
         (spec.faster, 0.6, "min-SNR or input perturbation"),
@@ -98,9 +117,7 @@ def _budget(facts: Facts, spec: AuditSpec) -> tuple[int, int, list[str]] | None:
         if applies:
             factor *= by
             reasons += [why] if why else []
-    low, high = (round(n * factor) for n in _BUDGETS[spec.family])
-    count = len(subjects(facts, spec))
-    return low, max(high, round(_SINGLE_CONCEPT_MAX * factor)) if count == 1 else high * count, reasons
+    return factor, reasons
 
 
 def total_budget(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
@@ -166,10 +183,13 @@ def exposures_per_image(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]
         files = tuple(i.name for g in often for i in g.images)
         why = f"single images are trained {most:,} times, more than {spec.limits.views}: they are memorised"
         epochs = spec.limits.views * spec.epochs // most
-        budget = _budget(facts, spec)
-        enough = budget is None or total_exposures(facts, spec) * epochs >= budget[0] * spec.epochs
+        least = _least_exposures(facts, spec)
+        enough = total_exposures(facts, spec) * epochs >= least * spec.epochs
         fixable = bool(spec.recipe) and epochs > 0 and enough
+        # Fewer epochs would contradict the plan, which shows few images more often, so that all together is enough.
         advice = "find more images, or lower the repeats, which shortens the training"
+        if not enough:
+            advice = f"find more images: with fewer exposures than {least:,} in all the subject would not be learned"
         fix = _with_epochs(epochs) if fixable else ""
         yield CheckFinding(why, files, level="warning", fix=fix, advice="" if fixable else advice)
     else:

@@ -13,6 +13,7 @@ from bakehouse.audit.facts import Facts, ImageFacts
 from bakehouse.audit.image_stats import cluster_outlines
 from bakehouse.core.message_text import counted, listed
 from bakehouse.curation.clean.clean import KINDS
+from bakehouse.curation.clean.tag_bubbles import BUBBLE_TAG
 from bakehouse.data.buckets import Placement
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import plain
@@ -196,7 +197,10 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """B09: images with text or watermarks."""
     read = [i for i in facts.train_images if i.texts is not None]
     classified = mark_watermarks({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
-    overlaid = {n: [t for t in lines if t.kind in KINDS] for n, lines in classified.items()}
+    overlaid = {
+        n: [t for t in lines if t.kind in KINDS and not _is_tagged_bubble(t, read[n])]
+        for n, lines in classified.items()
+    }
     why = "{n} with overlaid text (signature, watermark, caption): it is learned as a smear"
     yield from _text_findings(facts, read, overlaid, why)
     # TextRegion that recurs in one position is a watermark, whatever it says.
@@ -210,6 +214,13 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     signs = {n: [t for t in lines if t.kind == "text"] for n, lines in classified.items()}
     why = "{n} with text on signs or clothes: tag it, or remove it"
     yield from _text_findings(facts, read, signs, why, level="info", key="signs", option=" --kind text")
+
+
+def _is_tagged_bubble(text: TextRegion, image: ImageFacts) -> bool:
+    """Return whether a speech bubble on a busy background is named in the image's caption, as `clean` does it."""
+    if text.kind != "bubble" or text.box not in image.busy_texts:
+        return False
+    return any(plain(tag) == BUBBLE_TAG for line in image.captions for tag in split_tags(line))
 
 
 def _text_findings(

@@ -89,8 +89,11 @@ def _placeholders(facts: Facts, spec: AuditSpec) -> dict[str, object]:
     """Return the values of the placeholders in command templates, quoted for a shell."""
     folder = str(facts.root)
     subject = shlex.quote(spec.triggers[0].head if spec.triggers else "zwx person")
-    kind = "character" if spec.kind in ("outfits", "pack") else spec.kind
-    inputs = f"{shlex.quote(folder)} --subject {subject} --kind {kind} --base {shlex.quote(spec.base)}"
+    kind, is_sorted = spec.kind, all(group.name for group in facts.train_groups)
+    if kind in ("outfits", "pack") and not is_sorted:
+        kind = "character"  # without a folder for each group, the plan cannot tell them apart
+    inputs = shlex.quote(folder) + ("" if kind == "pack" else f" --subject {subject}")  # a pack's folders name them
+    inputs += f" --kind {kind} --base {shlex.quote(spec.base)}"
     return {
         "folder": shlex.quote(folder),
         "copy": shlex.quote(f"{folder.rstrip('/')}-plain"),

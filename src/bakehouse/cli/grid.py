@@ -12,6 +12,7 @@ from bakehouse.cli.generation_options import Base, GenerationOptions, OptionalMo
 from bakehouse.cli.help_panels import AXES, OUTPUT, PROMPT
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
+from bakehouse.cli.region_options import RegionOptions
 from bakehouse.cli.sampler_options import SamplerOptions
 
 _axis = partial(typer.Option, metavar="AXIS[=VALUES]", rich_help_panel=AXES)
@@ -57,6 +58,7 @@ def grid(
     options: GenerationOptions,
     draw: DrawOptions,
     prompts: PromptOptions,
+    regions: RegionOptions,
     sampler_options: SamplerOptions,
     base: Base = None,
     prediction: Prediction = None,
@@ -78,7 +80,7 @@ def grid(
     if "help" in (x, y, z):
         list_axes()
         return
-    groups = (options, draw, prompts, sampler_options)
+    groups = (options, draw, prompts, regions, sampler_options)
     if again is not None:
         single = {"MODEL": model, "x": x, "y": y, "z": z, "prompt": prompt, "base": base, "prediction": prediction}
         given = {name: value is not None for name, value in single.items()}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bakehouse.cli.draw_options import DrawOptions
     from bakehouse.cli.generation_options import GenerationOptions
     from bakehouse.cli.prompt_options import PromptOptions
+    from bakehouse.cli.region_options import RegionOptions
     from bakehouse.cli.sampler_options import SamplerOptions
     from bakehouse.generation import ImageRequest, ModelSource
     from bakehouse.generation.grids.save import Scores
@@ -50,7 +51,7 @@ class GridInputs:
 def inputs_of(
     model: str | None,
     prompt: str | None,
-    groups: tuple[GenerationOptions, DrawOptions, PromptOptions, SamplerOptions],
+    groups: tuple[GenerationOptions, DrawOptions, PromptOptions, RegionOptions, SamplerOptions],
     *,
     seed: int,
     base: str | None,
@@ -67,7 +68,7 @@ def inputs_of(
 
     if model is None:
         raise UsageError("MODEL is missing", hint="bakehouse grid runs/me, or --again grid.png")
-    options, draw, prompts, sampler_options = groups
+    options, draw, prompts, regions, sampler_options = groups
     source = resolve(model, base=base, prediction=prediction)
     words = escape(subject_of(source.run)) if prompt is None else prompt
     if draw.image is not None and draw.image.is_dir():
@@ -75,8 +76,12 @@ def inputs_of(
             f"--image {draw.image} is a folder, and a grid begins from one image", hint="vary it: --x image=a.png,b.png"
         )
 
+    in_regions = regions.parse()
+
     def make(words: str, **more: Any) -> ImageRequest:
-        return prompts.applied_to(options.request(words, seed=seed, **sampler_options.fields(), **more))
+        return prompts.applied_to(
+            options.request(words, seed=seed, regions=in_regions, **sampler_options.fields(), **more)
+        )
 
     # The output folder matters for a folder of images alone.
     (request,), _ = draw.requests(make, words, Path())

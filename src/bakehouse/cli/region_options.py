@@ -1,4 +1,4 @@
-"""Options of `generate` about regions of an image."""
+"""Options of `generate` and `grid` about regions of an image."""
 
 from __future__ import annotations
 

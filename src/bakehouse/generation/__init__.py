@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bakehouse.core.quick_imports import quick_imports
+
 if TYPE_CHECKING:
     from bakehouse.generation.contact_sheet import draw_grid
     from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
@@ -83,4 +85,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    with quick_imports():
+        home = import_module(f"{__name__}.{_HOMES[name]}")
+    return getattr(home, name)

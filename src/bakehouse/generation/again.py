@@ -12,6 +12,7 @@ from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.model_catalogue import read_registry
 from bakehouse.generation.adapter_header import tensor_hash
+from bakehouse.generation.draw_settings import Hires
 from bakehouse.generation.image_infotext import EMPHASIS_NAMES
 from bakehouse.generation.infotext import Infotext, read
 from bakehouse.generation.region_infotext import is_region_setting, read_regions
@@ -91,16 +92,29 @@ def again(info: Infotext, *, folder: Path | None = None) -> Again:
     settings = dict(info.settings)
     hashes = _lora_hashes(settings.get("Lora hashes", ""))
     regions, changed = read_regions(settings, folder)
-    if regions is not None:
-        # Tags stay in the prompts, which say where each adapter acts; the adapters only have to be found.
-        texts = [info.prompt, *(region.prompt for region in regions.regions)]
+    if regions is not None or _HAS_MORE_STRENGTHS.search(info.prompt):
+        # Tags stay in the prompts, which say where and how strongly each adapter acts; the adapters only have to be
+        # found.
+        texts = [info.prompt, *(region.prompt for region in (regions.regions if regions else ()))]
         prompt, networks = info.prompt, _named_in(texts)
-    fields: dict[str, Any] = {"regions": regions}
+    hires, of_hires = _hires(settings)
+    fields: dict[str, Any] = {"regions": regions, "hires": hires}
     for name, setting in _FOLLOWED.items():
         if name in settings:
             fields |= setting(name, settings[name])
     notes = [*_sampler(settings, fields), *_random_source(settings, fields), *changed]
-    known = {*_FOLLOWED, "Sampler", "Schedule type", SPACING, "RNG", "Model", "Model hash", "Lora hashes", "TI hashes"}
+    known = {
+        *_FOLLOWED,
+        *of_hires,
+        "Sampler",
+        "Schedule type",
+        SPACING,
+        "RNG",
+        "Model",
+        "Model hash",
+        "Lora hashes",
+        "TI hashes",
+    }
     notes += [
         f"{name}: {value} is not followed"
         for name, value in settings.items()
@@ -108,10 +122,6 @@ def again(info: Infotext, *, folder: Path | None = None) -> Again:
     ]
     if "TI hashes" in settings:
         notes.append(f"embeddings in the prompt are looked for by name in --embeddings: {settings['TI hashes']}")
-    notes += [
-        f"<lora:{name}:...> has a strength of its own for the UNet, which is not followed"
-        for name in (_split(info) if regions is None else ())
-    ]
     try:
         request = ImageRequest(prompt=prompt, negative=info.negative, **{"clip_skip": 1, **fields})
     except Problems as e:
@@ -133,6 +143,29 @@ def _number(field: str, kind: type[int] | type[float]) -> Callable[[str, str], d
             raise UsageError(f"{name}: {text} is not {'a whole number' if kind is int else 'a number'}") from e
 
     return read_number
+
+
+_HIRES = ("Denoising strength", "Hires upscale", "Hires upscaler", "Hires steps")
+
+
+def _hires(settings: Mapping[str, str]) -> tuple[Hires | None, tuple[str, ...]]:
+    """Return the second pass, and the settings that describe it; none for an image that began from another one."""
+    if "Hires upscale" not in settings or "Init image hash" in settings:
+        return None, ()
+    fields: dict[str, Any] = {"upscaler": settings.get("Hires upscaler", "Latent")}
+    read_number = {
+        "Hires upscale": _number("scale", float),
+        "Denoising strength": _number("strength", float),
+        "Hires steps": _number("steps", int),
+    }
+    for name, number in read_number.items():
+        if name in settings:
+            fields |= number(name, settings[name])
+    fields["steps"] = fields.get("steps") or None  # 0 is A1111's "as many as of the first pass"
+    try:
+        return Hires(**fields), _HIRES
+    except Problems as e:
+        raise UsageError("; ".join(e.problems)) from e
 
 
 def _true(field: str) -> Callable[[str, str], dict[str, Any]]:
@@ -232,7 +265,8 @@ def _lora_hashes(text: str) -> dict[str, str]:
     return {name.strip(): digits.strip() for name, _, digits in (part.rpartition(":") for part in text.split(","))}
 
 
-_TWO_STRENGTHS = re.compile(r"<(?:lora|lyco):([^:>]+):([^:>]+):([^>]+)>")
+_HAS_MORE_STRENGTHS = re.compile(r"<(?:lora|lyco):[^:>]+:(?:[^:>]+:[^>]+|[^:>]*=[^>]*)>")
+"""A tag that says more than one strength: `<lora:NAME:0.5:0.8>` or `<lora:NAME:te=0.5>`."""
 
 
 def _named_in(prompts: Sequence[str]) -> tuple[tuple[str, float], ...]:
@@ -241,11 +275,6 @@ def _named_in(prompts: Sequence[str]) -> tuple[tuple[str, float], ...]:
     for prompt in prompts:
         found |= dict(Infotext(prompt).networks()[1])
     return tuple(found.items())
-
-
-def _split(info: Infotext) -> list[str]:
-    """Return the adapters whose tag has another strength for the UNet than for the text encoder."""
-    return [name for name, text, unet in _TWO_STRENGTHS.findall(info.prompt) if text != unet]
 
 
 def find_base(wanted: Again) -> str:

@@ -415,7 +415,7 @@ class Pipeline:
         prepared = [self._prepared(drawing.request) for drawing in drawings]
         second = drawings[0].spec.second_pass
         region_map = RegionMap()
-        with self._lock, self._placed(drawings[0].read, region_map).applied(self._prompt_cache):
+        with self._lock, self._placed(drawings[0].read, region_map).applied(self._prompt_cache, self.denoiser):
             images = generate_images(
                 self.denoiser,
                 [drawing.spec for drawing in drawings],

@@ -11,8 +11,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bakehouse.adapters import held_weights
 from bakehouse.generation.read_prompts import AdapterKey, PromptAdapter, ReadPrompt
 from bakehouse.generation.trained_weights import TrainedWeights
+from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.prompt_guiders import PromptCache
 from bakehouse.models.region_map import MAIN, RegionMap
 
@@ -60,8 +62,8 @@ class PlacedAdapters:
         self._adapters, self._map = adapters, region_map
 
     @contextlib.contextmanager
-    def applied(self, cache: PromptCache) -> Iterator[None]:
-        """Apply the adapters inside a `with` block, to the network and to prompts that `cache` encodes."""
+    def applied(self, cache: PromptCache, model: Denoiser) -> Iterator[None]:
+        """Apply the adapters inside a `with` block, to the model's network and to prompts that `cache` encodes."""
         with contextlib.ExitStack() as stack:
             for _, adapter, strength in self._adapters:
                 first, *others = strength.unet
@@ -70,6 +72,7 @@ class PlacedAdapters:
                 else:
                     by_place = self._map.strength(strength.unet)
                     stack.enter_context(adapter.scaled(1.0, text=strength.text[MAIN], by_place=by_place))
+            stack.enter_context(held_weights(model.trainable_modules()["lora_unet"]))
             cache.state = self._state(MAIN)
             cache.encoding = lambda prompt: self._encoding(prompt, cache)
             try:

@@ -20,6 +20,7 @@ from bakehouse.core.files import read_table
 from bakehouse.core.finite import count_not_finite, not_finite_message
 from bakehouse.core.message_text import listed
 from bakehouse.core.parse_json_toml_yaml import parse_json
+from bakehouse.core.quick_imports import quick_imports
 
 Config = dict[str, Any]
 
@@ -73,14 +74,16 @@ def _indices(folder: Path, stem: str, suffix: str) -> list[Path]:
 
 def build_unet(config: Mapping[str, Any]) -> nn.Module:
     """Build a UNet2DConditionModel on the meta device."""
-    from diffusers import UNet2DConditionModel
+    with quick_imports():
+        from diffusers import UNet2DConditionModel
 
     return _build(UNet2DConditionModel, config)
 
 
 def build_vae(config: Mapping[str, Any]) -> nn.Module:
     """Build an AutoencoderKL on the meta device."""
-    from diffusers import AutoencoderKL
+    with quick_imports():
+        from diffusers import AutoencoderKL
 
     return _build(AutoencoderKL, config)
 
@@ -93,7 +96,8 @@ def _build(cls: Any, config: Mapping[str, Any]) -> nn.Module:
 
 def build_text_encoder(config: Mapping[str, Any], *, pooled: bool = False) -> nn.Module:
     """Build a CLIPTextModel on the meta device; with `pooled`, one that also projects the end token."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    with quick_imports():
+        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     dropped = ("_name_or_path", "dtype", "torch_dtype", "architectures", "model_type", "transformers_version")
     with torch.device("meta"):
@@ -108,7 +112,8 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         BakehouseError: the folder has none.
     """
-    from transformers import CLIPTokenizer
+    with quick_imports():
+        from transformers import CLIPTokenizer
 
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         what = "it has neither tokenizer.json nor vocab.json"

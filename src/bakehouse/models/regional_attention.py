@@ -80,6 +80,11 @@ class _RegionalAttention:
         return total
 
 
+def cross_attentions(network: nn.Module) -> list[nn.Module]:
+    """Return the cross-attention layers of a denoising network."""
+    return [module for name, module in network.named_modules() if name.rpartition(".")[2] == _CROSS_ATTENTION]
+
+
 @contextlib.contextmanager
 def regional_attention(model: Denoiser, region_map: RegionMap, specs: Sequence[ImageSpec]) -> Iterator[None]:
     """Let a model's cross-attention heed the regions of a batch inside a `with` block; does nothing without regions.
@@ -90,8 +95,7 @@ def regional_attention(model: Denoiser, region_map: RegionMap, specs: Sequence[I
     if not specs[0].regions:
         yield
         return
-    unet = model.trainable_modules()["lora_unet"]
-    attentions = [module for name, module in unet.named_modules() if name.rpartition(".")[2] == _CROSS_ATTENTION]
+    attentions = cross_attentions(model.trainable_modules()["lora_unet"])
     if not attentions:
         raise UsageError(
             f"{model.name}: its network has no cross-attention, so regions cannot have prompts of their own",

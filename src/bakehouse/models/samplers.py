@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from bakehouse.core.errors import UsageError, did_you_mean
+from bakehouse.core.quick_imports import quick_imports
 from bakehouse.models.noise_schedule import NoiseSchedule
 from bakehouse.models.sigma_schedules import AUTOMATIC, SCHEDULES, TRAILING, find_schedule
 from bakehouse.models.solvers import dpm_solver, dpm_solver_pp, euler, multistep
@@ -289,7 +290,9 @@ def make_scheduler(schedule: NoiseSchedule, sampler: str) -> Any:
         **row.options,
     }
     with ignore_numpy_2_warnings():
-        return getattr(diffusers, row.scheduler).from_config(config)
+        with quick_imports():
+            scheduler = getattr(diffusers, row.scheduler)
+        return scheduler.from_config(config)
 
 
 @contextlib.contextmanager

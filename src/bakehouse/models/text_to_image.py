@@ -20,7 +20,9 @@ from bakehouse.models.guidance import Guider, StepwiseGuidance
 from bakehouse.models.image_noise import ImageNoise
 from bakehouse.models.image_to_image import InitImage, InitLatents, in_order, steps_of_strength
 from bakehouse.models.inpainting_model import mask_channels
+from bakehouse.models.kept_projections import kept_projections
 from bakehouse.models.latent_preview import OnPreview, Previews
+from bakehouse.models.packed_convolutions import packed_convolutions
 from bakehouse.models.prompt_guiders import PromptCache, make_guider
 from bakehouse.models.quantize_int8 import is_quantized
 from bakehouse.models.region_map import ImageRegion, RegionMap
@@ -292,7 +294,13 @@ def _generate_pixels(
     if len(images) != (0 if first.strength is None else len(specs)):
         raise ValueError(f"{len(specs)} specs with strength {first.strength} and {len(images)} images to begin from")
     check_size(model, first.width, first.height)
-    with tiled(model, first.options.tiling), regional_attention(model, region_map, specs):
+    unet = model.trainable_modules()["lora_unet"]
+    with (
+        tiled(model, first.options.tiling),
+        regional_attention(model, region_map, specs),
+        packed_convolutions(unet),
+        kept_projections(unet, on=not first.regions),
+    ):
         passes = _Passes(model, make_guider(model, specs, prompt_cache, region_map), specs, watch)
         latents = passes.first(images)
         _check_finite(model, specs, latents)

@@ -46,7 +46,7 @@ async def charged_task(request: Request, drawing: Drawing, dialect: str) -> Asyn
             charge.pictures, charge.seconds = len(task.pictures), task.seconds
         finally:
             task.cancel()
-    request.state.answer_headers = server.quotas.headers(caller)
+    request.state.answer_headers = await server.quotas.headers(caller)
 
 
 async def draw(request: Request, drawing: Drawing, dialect: str) -> list[Picture]:

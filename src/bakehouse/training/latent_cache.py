@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.core.files import DamagedError, atomic_path, cache_dir, key_of
-from bakehouse.core.main_memory import main_memory
+from bakehouse.core.system_memory import available_memory
 from bakehouse.core.thread_pool import map_ahead
 from bakehouse.data.augment import Variation
 from bakehouse.data.masks import load_mask
@@ -201,8 +201,8 @@ def _limit(settings: DataSpec) -> float:
         return math.inf
     if settings.cache_gb is not None:
         return settings.cache_gb * 1e9
-    memory = main_memory()
-    return math.inf if memory is None else memory[0] / 2
+    memory = available_memory()
+    return math.inf if memory is None else memory / 2
 
 
 def _write(path: Path, moments: Moments) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from bakehouse.core import system_memory
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.main_memory import main_memory
 from bakehouse.models.families import family_of
 from bakehouse.recipe import Recipe
 from bakehouse.recipe.device_and_precision import pick_device
@@ -39,8 +39,7 @@ def available_memory(device: torch.device) -> int | None:
         return int(free + torch.cuda.memory_reserved(device))
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())
-    found = main_memory()
-    return None if found is None else found[0]
+    return system_memory.available_memory()
 
 
 def family_name(recipe: Recipe) -> str:

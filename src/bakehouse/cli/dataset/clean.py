@@ -21,6 +21,13 @@ Inpainter = Annotated[
     ),
 ]
 Text = Annotated[bool, typer.Option("--text/--no-text", help="Detect and remove text.")]
+TagBubbles = Annotated[
+    bool,
+    typer.Option(
+        "--tag-bubbles/--no-tag-bubbles",
+        help="Tag speech bubbles that cannot be painted over: `speech bubble`, `spoken heart`.",
+    ),
+]
 Faceless = Annotated[bool, typer.Option("--faceless", help="Blur every face except the largest one.")]
 Faces = Annotated[
     Literal["auto", "anime", "photo"], typer.Option(help="Face detector: for drawings, for photos, or both in turn.")
@@ -30,11 +37,12 @@ Faces = Annotated[
 @expand_option_groups
 def clean(
     folder: Folder, *, kind: Kinds = None, mask_out: MaskOut = False, inpainter: Inpainter = "auto", text: Text = True,
-    faceless: Faceless = False, faces: Faces = "auto", options: RunOptions,
+    tag_bubbles: TagBubbles = True, faceless: Faceless = False, faces: Faces = "auto", options: RunOptions,
 ) -> None:  # fmt: skip
     """Remove text, watermarks, signatures and other people's faces."""
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.clean import Clean
 
-    values = {"mask_out": mask_out, "inpainter": inpainter, "text": text, "faceless": faceless, "faces": faces}
+    values = {"mask_out": mask_out, "inpainter": inpainter, "text": text, "tag_bubbles": tag_bubbles}
+    values |= {"faceless": faceless, "faces": faces}
     run_operation(folder, Clean.parse(values | ({"kinds": kind} if kind else {}), source="dataset clean"), options)

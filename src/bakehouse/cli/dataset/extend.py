@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,6 +79,7 @@ def extend(
     from bakehouse.synthesis.extension import Extension
 
     if accept is not None and accept != ALL:
+        _refuse_drawing(drawing, device)
         run_operation(folder, accepted(accept), options)
         return
     if accept is None and (options.preview or options.out):
@@ -97,3 +98,20 @@ def extend(
         print_candidates(extension, candidates, messages=messages, json=options.json)
     else:
         run_operation(folder, accepted(accept, candidates.folder), options)
+
+
+def _refuse_drawing(drawing: ExtendOptions, device: str) -> None:
+    """Refuse options of drawing beside a file of answers: its images are drawn already.
+
+    Raises:
+        UsageError: some were given; names all of them.
+    """
+    from bakehouse.core.errors import UsageError
+
+    changed = [f.name for f in fields(drawing) if getattr(drawing, f.name) != f.default]
+    given = [f"--{name.replace('_', '-')}" for name in (*changed, *(["device"] if device != "auto" else []))]
+    if given:
+        raise UsageError(
+            f"--accept FILE adds images that are drawn already, so it cannot be used with {', '.join(given)}",
+            hint="leave these out; without --accept, or with --accept all, images are drawn with them",
+        )

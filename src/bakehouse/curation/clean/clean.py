@@ -1,4 +1,4 @@
-"""`dataset clean`: paint over text or mask it out of the loss, and blur other people's faces."""
+"""`dataset clean`: paint over text, mask it out of the loss or name it in captions; blur other people's faces."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from bakehouse.curation.clean.fill_text import (
     letter_mask,
     text_mask,
 )
+from bakehouse.curation.clean.tag_bubbles import add_tags, bubble_tags, can_be_tagged, missing_tags
 from bakehouse.curation.open_records import open_on_white, open_or_skip, open_record
 from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
 from bakehouse.curation.skip_animated import still_images
@@ -51,6 +52,10 @@ class CleanTargets:
     """Text on a detailed background, which needs an inpainter."""
     other_faces: tuple[Face, ...] = ()
     """Faces other than the main one."""
+    bubbles: tuple[TextRegion, ...] = ()
+    """Lines in speech bubbles that stay and are tagged."""
+    tags: tuple[str, ...] = ()
+    """The tags that the caption gets for them."""
 
     @property
     def texts(self) -> tuple[TextRegion, ...]:
@@ -58,7 +63,7 @@ class CleanTargets:
         return self.smooth + self.rough
 
     def __bool__(self) -> bool:
-        return bool(self.texts or self.other_faces)
+        return bool(self.texts or self.other_faces or self.tags)
 
 
 class Clean(Spec):
@@ -74,6 +79,9 @@ class Clean(Spec):
     auto: big-lama if it is installed; none: no network."""
     text: bool = True
     """Whether to remove text."""
+    tag_bubbles: bool = True
+    """Whether captions name speech bubbles that cannot be painted over: `speech bubble`, and `spoken heart` beside it
+    for one that holds a heart."""
     faceless: bool = False
     """Blur every face but the main one."""
     faces: FaceDetectorKind = "auto"
@@ -100,10 +108,11 @@ class Clean(Spec):
             image = (yield from open_or_skip(record, images, open_on_white)) if texts[done - 1] or detector else None
             found = self._find_targets(image, texts[done - 1], detector) if image is not None else CleanTargets()
             if found.rough and inpainter is None and not self.mask_out:
-                yield Warned(message=f"{images.name(record.path)}: {listed(found.rough, 4)} {TEXT_KEPT}")
-                found = CleanTargets(found.smooth, (), found.other_faces)
+                found, kept = self._tag_bubbles(found, record, images)
+                if kept:
+                    yield Warned(message=f"{images.name(record.path)}: {listed(kept, 4)} {TEXT_KEPT}")
             if found:
-                changes = bool(found.other_faces) or not self.mask_out
+                changes = bool(found.other_faces) or (bool(found.texts) and not self.mask_out)
                 to = names.claim(record) if changes else images.name(record.path)
                 make = partial(self._make, record, images, to, found, inpainter)
                 yield Proposal(images.name(record.path), self._why(found), make)
@@ -134,6 +143,16 @@ class Clean(Spec):
             tuple(t for t in texts if t not in rough), tuple(t for t in texts if t in rough), tuple(others)
         )
 
+    def _tag_bubbles(
+        self, found: CleanTargets, record: ImageRecord, images: ImageSet
+    ) -> tuple[CleanTargets, list[TextRegion]]:
+        """Return what to do without an inpainter, and the text that stays without a tag."""
+        taggable = self.tag_bubbles and can_be_tagged(record, images)
+        bubbles = tuple(t for t in found.rough if taggable and t.kind == "bubble")
+        tags = missing_tags(record, bubble_tags(bubbles))
+        kept = [t for t in found.rough if t not in bubbles]
+        return CleanTargets(found.smooth, (), found.other_faces, bubbles, tags), kept
+
     def _load_inpainter(self) -> Inpainter | None:
         if not self.text or self.mask_out or self.inpainter == "none":
             return None
@@ -148,6 +167,9 @@ class Clean(Spec):
         parts = []
         if found.texts:
             parts.append(f"{listed(found.texts, 4)} {'masked out of the loss' if self.mask_out else 'painted over'}")
+        if found.tags:
+            tags = " and ".join(f"`{tag}`" for tag in found.tags)
+            parts.append(f"{listed(found.bubbles, 4)} cannot be painted over; caption tagged {tags}")
         if found.other_faces:
             parts.append(f"{counted(len(found.other_faces), 'other face')} blurred")
         return "; ".join(parts)
@@ -164,7 +186,7 @@ class Clean(Spec):
         if found.texts and self.mask_out:
             mask = mask_without_text(record, text_mask(found.texts, (record.width, record.height)))
             edits = replace_mask(edits, record, images, to, mask)
-        return edits
+        return add_tags(edits, record, images, found.tags)
 
 
 TEXT_KEPT = (

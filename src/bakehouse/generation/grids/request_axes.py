@@ -22,6 +22,7 @@ from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
 from bakehouse.generation.grids.axis_kind import AxisKind, Defaults, Parse, always, no_default
 from bakehouse.generation.grids.cells import GridCell
 from bakehouse.generation.model_source import ModelSource
+from bakehouse.generation.regions import Regions
 from bakehouse.generation.request import ImageRequest
 
 NOT_VARIED: Mapping[str, str] = {"count": "a grid has one image per cell"}
@@ -80,6 +81,8 @@ def request_axes() -> Iterator[AxisKind]:
             yield from _part_axes(name)
         elif (parse := _parser(name, hints[name])) is not None:
             yield _kind(name, hints[name], parse, _field(name), frozenset({name}))
+        elif name == "regions":
+            yield from _region_axes()
         if name == "height":
             yield AxisKind(
                 "size", "Size", _size, _apply_size, sets=frozenset({"width", "height"}), takes="WIDTHxHEIGHT"
@@ -96,6 +99,43 @@ def _part_axes(part: str) -> Iterator[AxisKind]:
         hint = hints[field] | None if field == creator else hints[field]
         if (parse := _parser(name, hint)) is not None:
             yield _kind(name, hint, parse, _part_field(part, field, name), frozenset({name}))
+
+
+def _region_axes() -> Iterator[AxisKind]:
+    """Yield the axes of regions: how they are mixed, and last whether there are any."""
+    for name, label, *values in (
+        ("region_base", "Region base", 0.0, 0.1, 0.3),
+        ("region_edge", "Region edge", 0.0, 3.0),
+    ):
+        field = name.removeprefix("region_")
+        default, sets = always(*values), frozenset({name})
+        yield AxisKind(
+            name, label, number(float), _region_field(field, name), default, False, "decimal", sets, "numbers"
+        )
+    off_and_on = always("no", "yes")
+    yield AxisKind("regions", "Regions", _switch, _regions, off_and_on, sets=frozenset({"regions"}), takes="yes, no")
+
+
+def _region_field(field: str, name: str) -> Any:
+    def apply(cell: GridCell, value: Any, _: tuple[Any, ...]) -> GridCell:
+        regions = dataclasses.replace(_given_regions(cell, name), **{field: value})
+        return dataclasses.replace(cell, request=dataclasses.replace(cell.request, regions=regions))
+
+    return apply
+
+
+def _regions(cell: GridCell, value: Any, _: tuple[Any, ...]) -> GridCell:
+    """Leave the regions of the request, or take them away."""
+    given = _given_regions(cell, "regions")
+    return dataclasses.replace(cell, request=dataclasses.replace(cell.request, regions=given if value else None))
+
+
+def _given_regions(cell: GridCell, name: str) -> Regions:
+    if cell.request.regions is None:
+        raise UsageError(
+            f"{name} has no effect without --region", hint='add --region "left: PROMPT", or leave out the axis'
+        )
+    return cell.request.regions
 
 
 def _kind(name: str, hint: Any, parse: Parse, apply: Any, sets: frozenset[str]) -> AxisKind:

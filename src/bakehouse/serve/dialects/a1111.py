@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -142,15 +143,15 @@ async def _draw(request: Request, body: TextToImageBody) -> Response:
     async with charged_task(request, drawing, A1111.name) as (task, _):
         task.label = body.force_task_id
         pictures = await wait_or_leave(request, task)
-    images = [base64.b64encode(picture.data).decode() for picture in pictures]
     echoed = body.model_dump(exclude={"init_images", "mask"})  # A1111 leaves images out, too
-    return JSONResponse(
-        {
-            "images": images if body.send_images is not False else [],
-            "parameters": echoed,
-            "info": json.dumps(_info(request, task.drawing, pictures, body)),
-        }
-    )
+    info = json.dumps(_info(request, task.drawing, pictures, body))
+    sent = pictures if body.send_images is not False else []
+
+    def answer() -> Response:
+        images = [base64.b64encode(picture.data).decode() for picture in sent]
+        return JSONResponse({"images": images, "parameters": echoed, "info": info})
+
+    return await asyncio.to_thread(answer)  # megabytes become text
 
 
 def _info(request: Request, drawing: Drawing, pictures: list[Picture], body: TextToImageBody) -> dict[str, Any]:

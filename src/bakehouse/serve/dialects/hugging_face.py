@@ -145,13 +145,13 @@ async def _infer(request: Request, name: str, data: bytes, *, is_image: bool, fr
         key = server.cache.key(drawing)
         if (kept := server.cache.find(key)) is not None:
             check_drawing(request, drawing)
-            return _answer(request, drawing, kept[0], "cache", 0.0)
+            return await _answer(request, drawing, kept[0], "cache", 0.0)
     _load_or_refuse(request, model, options)
     began = time.perf_counter()
     pictures = await draw(request, drawing, HUGGING_FACE.name)
     server.cache.keep(key, pictures)
     kind = "gpu" if str(server.engine.facts()["device"]).startswith("cuda") else "cpu"
-    return _answer(request, drawing, pictures[0], kind, time.perf_counter() - began)
+    return await _answer(request, drawing, pictures[0], kind, time.perf_counter() - began)
 
 
 def _is_image(request: Request, data: bytes) -> bool:
@@ -274,14 +274,14 @@ def _load_or_refuse(request: Request, model: ServedModel, options: Any) -> None:
     )
 
 
-def _answer(request: Request, drawing: Drawing, picture: Picture, compute: str, seconds: float) -> Response:
+async def _answer(request: Request, drawing: Drawing, picture: Picture, compute: str, seconds: float) -> Response:
     headers = {"x-compute-type": compute, "x-compute-time": f"{seconds:.3f}", "x-seed": str(picture.seed)}
     if drawing.request.image is None:
         headers["x-compute-characters"] = str(len(drawing.request.prompt))
     else:
         headers["x-compute-images"] = "1"
     headers["access-control-expose-headers"] = "x-compute-type, x-compute-time"
-    headers |= server_of(request).quotas.headers(caller_of(request))
+    headers |= await server_of(request).quotas.headers(caller_of(request))
     return Response(picture.data, media_type=picture.format.media_type, headers=headers)
 
 

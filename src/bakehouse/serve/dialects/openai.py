@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import time
@@ -165,13 +166,12 @@ async def _answer(request: Request, body: ImagesBody, drawing: Drawing, kind: st
             stack.callback(file.unlink, missing_ok=True)
         return event_response(_stream(stack, task, f"image_{kind}", previews=body.partial_images or 0))
     pictures = await draw(request, drawing, OPENAI.name)
-    found = {
-        "created": int(time.time()),
-        "data": [{"b64_json": _text(picture)} for picture in pictures],
-        **_facts(pictures[0]),
-        "usage": _usage(drawing),
-    }
-    return JSONResponse(found)
+    found = {"created": int(time.time()), **_facts(pictures[0]), "usage": _usage(drawing)}
+
+    def answer() -> Response:
+        return JSONResponse({**found, "data": [{"b64_json": _text(picture)} for picture in pictures]})
+
+    return await asyncio.to_thread(answer)  # megabytes become text
 
 
 async def _stream(stack: AsyncExitStack, task: DrawTask, name: str, *, previews: int) -> AsyncIterator[str]:

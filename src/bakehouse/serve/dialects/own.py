@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from bakehouse.serve.continue_jobs import run_job
+from bakehouse.serve.dialects.own_answers import (
+    DeletedAnswer,
+    DrawAnswer,
+    JobAnswer,
+    JobsAnswer,
+    MeAnswer,
+    ModelsAnswer,
+    OptionsAnswer,
+    PicturesAnswer,
+    UsageAnswer,
+    answers,
+)
 from bakehouse.serve.dialects.own_body import DrawBody
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_gallery import own_picture
@@ -35,16 +47,16 @@ async def openapi(request: Request) -> Response:
     return JSONResponse(request.app.openapi())
 
 
-@OWN.route("GET", "/api/v1/me", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/me", "read", **answers(MeAnswer))
 async def me(request: Request) -> Response:
     """Say who the caller is, and what it has used this month."""
     server, caller = server_of(request), caller_of(request)
-    used = server.store.ledger.used(caller.key)
+    used = await asyncio.to_thread(server.store.ledger.used, caller.key)
     body = {"name": caller.name, "scopes": sorted(caller.scopes), "quota": vars(caller.quota), "used": vars(used)}
     return JSONResponse(body)
 
 
-@OWN.route("GET", "/api/v1/models", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/models", "read", **answers(ModelsAnswer))
 async def models(request: Request) -> Response:
     """List the served models and whether they are in memory."""
     engine = server_of(request).engine
@@ -63,7 +75,7 @@ async def models(request: Request) -> Response:
     return JSONResponse({"models": rows})
 
 
-@OWN.route("GET", "/api/v1/options", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/options", "read", **answers(OptionsAnswer))
 async def options(request: Request) -> Response:
     """List samplers, schedules, upscalers, and the limits of a request."""
     server = server_of(request)
@@ -77,7 +89,7 @@ async def options(request: Request) -> Response:
     return JSONResponse(body)
 
 
-@OWN.route("POST", "/api/v1/draw", "draw", **SHOWN)
+@OWN.route("POST", "/api/v1/draw", "draw", **answers(DrawAnswer))
 async def draw_now(request: Request, body: DrawBody) -> Response:
     """Draw pictures and wait for them. With `Accept: image/...` the first picture alone is the answer."""
     drawing = await _drawing(request, body)
@@ -85,10 +97,14 @@ async def draw_now(request: Request, body: DrawBody) -> Response:
     if request.headers.get("accept", "").startswith("image/"):
         first = pictures[0]
         return Response(first.data, media_type=first.format.media_type, headers={"x-seed": str(first.seed)})
-    return JSONResponse({"model": drawing.model, "pictures": [_picture(one) for one in pictures]})
+    model = drawing.model
+    # Megabytes become text: beside the event loop.
+    return await asyncio.to_thread(
+        lambda: JSONResponse({"model": model, "pictures": [_picture(one) for one in pictures]})
+    )
 
 
-@OWN.route("POST", "/api/v1/jobs", "draw", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/jobs", "draw", **answers(JobAnswer, 202))
 async def add_job(request: Request, body: DrawBody) -> Response:
     """Accept pictures to draw and answer at once. What was accepted is drawn, also if the server is killed."""
     server, caller = server_of(request), caller_of(request)
@@ -107,20 +123,25 @@ async def add_job(request: Request, body: DrawBody) -> Response:
     return JSONResponse(_job(request, job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
 
 
-@OWN.route("GET", "/api/v1/jobs", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/jobs", "read", **answers(JobsAnswer))
 async def list_jobs(request: Request, limit: int = Query(50, ge=1, le=500)) -> Response:
     """List the caller's newest jobs."""
-    found = server_of(request).store.jobs.newest(caller_of(request).sees, limit)
-    return JSONResponse({"jobs": [_job(request, job) for job in found]})
+    store, sees = server_of(request).store, caller_of(request).sees
+
+    def read() -> list[tuple[DrawJob, list[StoredPicture]]]:
+        return [(job, store.pictures.of_job(job.id)) for job in store.jobs.newest(sees, limit)]
+
+    # What is read is read beside the event loop; what the engine knows of a job belongs to it.
+    return JSONResponse({"jobs": [_job(request, job, pictures) for job, pictures in await asyncio.to_thread(read)]})
 
 
-@OWN.route("GET", "/api/v1/jobs/{job_id}", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/jobs/{job_id}", "read", **answers(JobAnswer))
 async def get_job(request: Request, job_id: str) -> Response:
     """Return a job: its state, its place in the queue, and its finished pictures."""
     return JSONResponse(_job(request, _own_job(request, job_id)))
 
 
-@OWN.route("DELETE", "/api/v1/jobs/{job_id}", "draw", **SHOWN)
+@OWN.route("DELETE", "/api/v1/jobs/{job_id}", "draw", **answers(JobAnswer))
 async def cancel_job(request: Request, job_id: str) -> Response:
     """Cancel a job; pictures that are finished stay."""
     server, job = server_of(request), _own_job(request, job_id)
@@ -137,7 +158,7 @@ async def job_events(request: Request, job_id: str) -> Response:
     return event_response(_events(request, _own_job(request, job_id)))
 
 
-@OWN.route("GET", "/api/v1/pictures", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/pictures", "read", **answers(PicturesAnswer))
 async def list_pictures(
     request: Request,
     limit: int = Query(50, ge=1, le=500),
@@ -163,7 +184,7 @@ async def get_picture(request: Request, picture_id: str) -> Response:
     return FileResponse(server_of(request).store.pictures.path(found))
 
 
-@OWN.route("DELETE", "/api/v1/pictures/{picture_id}", "draw", **SHOWN)
+@OWN.route("DELETE", "/api/v1/pictures/{picture_id}", "draw", **answers(DeletedAnswer))
 async def delete_picture(request: Request, picture_id: str) -> Response:
     """Delete a picture."""
     found = own_picture(request, picture_id)
@@ -171,18 +192,20 @@ async def delete_picture(request: Request, picture_id: str) -> Response:
     return JSONResponse({"deleted": found.id})
 
 
-@OWN.route("GET", "/api/v1/usage", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/usage", "read", **answers(UsageAnswer))
 async def usage(request: Request, month: str | None = None) -> Response:
     """List what the caller has used; an administrator sees everybody's. `month` is like 2026-11."""
-    rows = server_of(request).store.ledger.rows(caller_of(request).sees, month=month)
-    return JSONResponse({"usage": rows})
+    ledger, sees = server_of(request).store.ledger, caller_of(request).sees
+    # A month may have many rows: they are read, and written as JSON, beside the event loop.
+    return await asyncio.to_thread(lambda: JSONResponse({"usage": ledger.rows(sees, month=month)}))
 
 
 @OWN.route("GET", "/api/v1/usage.csv", "read", **SHOWN)
 async def usage_as_csv(request: Request, month: str | None = None) -> Response:
     """Return the same as CSV."""
-    rows = server_of(request).store.ledger.rows(caller_of(request).sees, month=month)
-    return Response(usage_csv(rows), media_type="text/csv; charset=utf-8")
+    ledger, sees = server_of(request).store.ledger, caller_of(request).sees
+    text = await asyncio.to_thread(lambda: usage_csv(ledger.rows(sees, month=month)))
+    return Response(text, media_type="text/csv; charset=utf-8")
 
 
 @OWN.route("GET", "/api/v1/usage.html", "admin", **SHOWN)
@@ -218,8 +241,9 @@ def _own_job(request: Request, job_id: str) -> DrawJob:
     return job
 
 
-def _job(request: Request, job: DrawJob) -> dict[str, Any]:
+def _job(request: Request, job: DrawJob, pictures: Sequence[StoredPicture] | None = None) -> dict[str, Any]:
     server = server_of(request)
+    pictures = server.store.pictures.of_job(job.id) if pictures is None else pictures
     task = server.engine.tasks.get(job.id)
     is_active = task is not None and job.state in ACTIVE
     return {
@@ -233,7 +257,7 @@ def _job(request: Request, job: DrawJob) -> dict[str, Any]:
         "progress": round(task.progress, 4) if task is not None and is_active else float(job.state == "done"),
         "added": job.added,
         "ended": job.ended,
-        "pictures": [_stored(picture) for picture in server.store.pictures.of_job(job.id)],
+        "pictures": [_stored(picture) for picture in pictures],
     }
 
 

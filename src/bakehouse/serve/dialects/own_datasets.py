@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bakehouse.curation.apply_and_undo import read_history, undo
 from bakehouse.curation.journal import Step
 from bakehouse.serve.datasets.trash import Trash, Trashed
+from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_tasks import MOST_WAIT, start_task
 from bakehouse.serve.errors import ServeError, not_found
@@ -128,7 +129,7 @@ async def undo_step(request: Request, name: str, body: UndoBody | None = None) -
     return JSONResponse({"undone": step_row(server, taken)})
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/audit", "train", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/audit", "train", **answers(TaskAnswer, 202, 200))
 async def audit_dataset(request: Request, name: str, body: AuditBody | None = None, wait: float = _WAIT) -> Response:
     """Check a dataset, as a task. Its findings name the operation that fixes each."""
     folder = server_of(request).datasets.folder(name)
@@ -156,7 +157,7 @@ async def list_operations(request: Request) -> Response:
     return JSONResponse({"operations": [one.to_json(name) for name, one in OPERATIONS.items()]})
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/operations", "train", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/operations", "train", **answers(TaskAnswer, 202, 200))
 async def run_operation(request: Request, name: str, body: OperationBody, wait: float = _WAIT) -> Response:
     """Run a command on a dataset, as a task: one step that can be undone, or a preview that changes nothing."""
     folder = server_of(request).datasets.folder(name)
@@ -164,7 +165,7 @@ async def run_operation(request: Request, name: str, body: OperationBody, wait: 
     return await start_task(request, "preview" if body.preview else "operation", name, words, wait)
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/explain", "train", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/explain", "train", **answers(TaskAnswer, 202, 200))
 async def explain_triggers(request: Request, name: str, wait: float = _WAIT) -> Response:
     """Say what each trigger of a dataset will learn, as a task."""
     folder = server_of(request).datasets.folder(name)

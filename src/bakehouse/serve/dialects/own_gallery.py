@@ -8,7 +8,8 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_answers import StarAnswer, answers
+from bakehouse.serve.dialects.own_dialect import OWN
 from bakehouse.serve.errors import not_found
 from bakehouse.serve.server import caller_of, server_of
 from bakehouse.serve.store.pictures import StoredPicture
@@ -22,7 +23,7 @@ class StarBody(BaseModel):
     starred: bool
 
 
-@OWN.route("PUT", "/api/v1/pictures/{picture_id}/star", "draw", **SHOWN)
+@OWN.route("PUT", "/api/v1/pictures/{picture_id}/star", "draw", **answers(StarAnswer))
 async def star_picture(request: Request, picture_id: str, body: StarBody) -> Response:
     """Mark a picture, or take the mark away."""
     pictures = server_of(request).store.pictures

@@ -15,6 +15,7 @@ from pydantic import Field
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import read_json
 from bakehouse.core.parse_json_toml_yaml import parse_toml
+from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_plans import PlanBody, ask_planner
@@ -55,7 +56,9 @@ class MoveBody(Body):
 class EvaluateBody(Body):
     """Settings of an evaluation."""
 
-    settings: dict[str, int | float | str] = Field(default_factory=dict, description="Keys of `[evaluate]`.")
+    settings: dict[str, int | float | str | list[int | float]] = Field(
+        default_factory=dict, description="Keys of `[evaluate]`."
+    )
 
 
 class ServeBody(Body):
@@ -205,7 +208,7 @@ async def delete_run(request: Request, name: str) -> Response:
     return JSONResponse({"trash": await asyncio.to_thread(server.runs.delete, name)})
 
 
-@OWN.route("POST", "/api/v1/runs/{name}/evaluate", "train", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/runs/{name}/evaluate", "train", **answers(TaskAnswer, 202, 200))
 async def evaluate_run(
     request: Request, name: str, body: EvaluateBody | None = None, wait: float = Query(0.0, ge=0, le=MOST_WAIT)
 ) -> Response:

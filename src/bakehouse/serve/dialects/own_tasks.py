@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from bakehouse.serve.dialects.own_answers import TaskAnswer, TasksAnswer, answers
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.server_sent_events import event_response, event_text
 from bakehouse.serve.errors import not_found
@@ -20,7 +21,7 @@ MOST_WAIT = 60.0
 _POLL_SECONDS = 0.2
 
 
-@OWN.route("GET", "/api/v1/tasks", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/tasks", "train", **answers(TasksAnswer))
 async def list_tasks(
     request: Request, subject: str | None = None, kind: str | None = None, limit: int = Query(50, ge=1, le=500)
 ) -> Response:
@@ -29,13 +30,13 @@ async def list_tasks(
     return JSONResponse({"tasks": [task_row(request, entry) for entry in found]})
 
 
-@OWN.route("GET", "/api/v1/tasks/{task_id}", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/tasks/{task_id}", "train", **answers(TaskAnswer))
 async def get_task(request: Request, task_id: str) -> Response:
     """Return a task: its state, progress, and its result when it is done."""
     return JSONResponse(await _full(request, find_task(request, task_id)))
 
 
-@OWN.route("DELETE", "/api/v1/tasks/{task_id}", "train", **SHOWN)
+@OWN.route("DELETE", "/api/v1/tasks/{task_id}", "train", **answers(TaskAnswer))
 async def cancel_task(request: Request, task_id: str) -> Response:
     """Stop a task. What it has written as a whole step stays, and can be undone."""
     await server_of(request).tasks.cancel(find_task(request, task_id))

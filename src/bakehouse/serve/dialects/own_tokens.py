@@ -9,8 +9,16 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from bakehouse.serve.dialects.own_answers import (
+    EmptyAnswer,
+    NewTokenAnswer,
+    SessionAnswer,
+    TokenAnswer,
+    TokensAnswer,
+    answers,
+)
 from bakehouse.serve.dialects.own_datasets import Body
-from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_dialect import OWN
 from bakehouse.serve.guard.callers import COOKIE
 from bakehouse.serve.server import server_of
 from bakehouse.serve.store.tokens import Quota, Token, parse_scopes
@@ -41,7 +49,7 @@ class TokenBody(Body):
     quota: QuotaBody = Field(default_factory=QuotaBody)
 
 
-@OWN.route("POST", "/api/v1/session", "open", **SHOWN)
+@OWN.route("POST", "/api/v1/session", "open", **answers(SessionAnswer))
 async def open_session(request: Request, body: SessionBody) -> Response:
     """Keep a token in a cookie, for pages of this server: images and event streams cannot send a header."""
     address = request.client.host if request.client else "unknown"
@@ -52,7 +60,7 @@ async def open_session(request: Request, body: SessionBody) -> Response:
     return answer
 
 
-@OWN.route("DELETE", "/api/v1/session", "open", **SHOWN)
+@OWN.route("DELETE", "/api/v1/session", "open", **answers(EmptyAnswer))
 async def close_session(request: Request) -> Response:
     """Forget the cookie."""
     answer = JSONResponse({})
@@ -60,15 +68,18 @@ async def close_session(request: Request) -> Response:
     return answer
 
 
-@OWN.route("GET", "/api/v1/tokens", "admin", **SHOWN)
+@OWN.route("GET", "/api/v1/tokens", "admin", **answers(TokensAnswer))
 async def list_tokens(request: Request) -> Response:
     """List all tokens; their texts are not known."""
     store = server_of(request).store
-    rows = [{**_row(token), "used": vars(store.ledger.used(token.caller))} for token in store.tokens.all()]
-    return JSONResponse({"tokens": rows})
+
+    def rows() -> list[dict[str, object]]:
+        return [{**_row(token), "used": vars(store.ledger.used(token.caller))} for token in store.tokens.all()]
+
+    return JSONResponse({"tokens": await asyncio.to_thread(rows)})
 
 
-@OWN.route("POST", "/api/v1/tokens", "admin", status_code=201, **SHOWN)
+@OWN.route("POST", "/api/v1/tokens", "admin", **answers(NewTokenAnswer, 201))
 async def add_token(request: Request, body: TokenBody) -> Response:
     """Make a token. Its text is in this answer alone."""
     quota, scopes = Quota(**body.quota.model_dump()), parse_scopes(body.scopes)
@@ -76,7 +87,7 @@ async def add_token(request: Request, body: TokenBody) -> Response:
     return JSONResponse({**_row(token), "token": text}, 201)
 
 
-@OWN.route("DELETE", "/api/v1/tokens/{name}", "admin", **SHOWN)
+@OWN.route("DELETE", "/api/v1/tokens/{name}", "admin", **answers(TokenAnswer))
 async def revoke_token(request: Request, name: str) -> Response:
     """Revoke a token at once; its usage is kept."""
     return JSONResponse(_row(await asyncio.to_thread(server_of(request).store.tokens.revoke, name)))

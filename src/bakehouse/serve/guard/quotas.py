@@ -90,16 +90,17 @@ class Quotas:
             if not self._at_once[caller.key]:
                 del self._at_once[caller.key]
 
-    def headers(self, caller: Caller) -> dict[str, str]:
+    async def headers(self, caller: Caller) -> dict[str, str]:
         """Return the RateLimit headers of an answer: of the month's quota that is nearest to its end."""
-        used, quota = self.ledger.used(caller.key), caller.quota
+        quota = caller.quota
+        if quota.characters_per_month is None and quota.pictures_per_month is None:
+            return {}
+        used = await asyncio.to_thread(self.ledger.used, caller.key)
         rows = [
             ("characters", quota.characters_per_month, used.characters),
             ("pictures", quota.pictures_per_month, used.pictures),
         ]
         limited = [(what, limit, limit - spent) for what, limit, spent in rows if limit is not None]
-        if not limited:
-            return {}
         what, limit, left = min(limited, key=lambda row: row[2] / row[1])
         reset = self.ledger.seconds_to_next_month()
         return rate_limit_headers(what, remaining=max(0, left), reset=reset, limit=limit, window=_MONTH_SECONDS)

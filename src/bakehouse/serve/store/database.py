@@ -18,7 +18,8 @@ _WAIT_SECONDS = 30.0
 class Database:
     """One SQLite file. A transaction that has ended is on the disk, whatever happens to this process.
 
-    Readers have a connection of their own, so that a question never waits for a write to reach the disk.
+    Each thread asks with a connection of its own, so that a question waits neither for a write to reach the disk nor
+    for a long question of another thread: the event loop asks who calls while a thread lists a month's usage.
 
     Raises:
         BakehouseError: the file cannot be opened, is damaged, or was written by a later version.
@@ -26,12 +27,13 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._write_lock, self._list_lock = threading.Lock(), threading.Lock()
+        self._own, self._readers = threading.local(), list[sqlite3.Connection]()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = _connect(path)
             self._migrate()
-            self._reader = _connect(path)
+            self._reader()
         except (OSError, sqlite3.Error) as e:
             raise BakehouseError(
                 f"cannot open the server's database {path}: {e}", hint="restore it from a backup, or move it away"
@@ -58,14 +60,23 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for questions."""
-        with self._read_lock:
-            yield self._reader
+        yield self._reader()
 
     def close(self) -> None:
         """Close the file; its write-ahead log is merged into it."""
-        with self._write_lock, self._read_lock:
-            self._reader.close()
+        with self._write_lock, self._list_lock:
+            for reader in self._readers:
+                reader.close()
             self._writer.close()
+
+    def _reader(self) -> sqlite3.Connection:
+        """Return this thread's connection."""
+        found: sqlite3.Connection | None = getattr(self._own, "reader", None)
+        if found is None:
+            found = self._own.reader = _connect(self.path)
+            with self._list_lock:
+                self._readers.append(found)
+        return found
 
     def _migrate(self) -> None:
         with self.writing() as db:  # locked before the version is read: two processes may start at once

@@ -81,7 +81,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "dataset clean": Operation(
         "Remove text, watermarks, signatures and other people's faces.",
         {"--kind": ("url", "watermark", "signature", "bubble", "text"), "--mask-out": "flag", "--inpainter": "name",
-         "--text": "flag", "--no-text": "flag", "--faceless": "flag", "--faces": _FACES},
+         "--text": "flag", "--no-text": "flag", "--tag-bubbles": "flag", "--no-tag-bubbles": "flag",
+         "--faceless": "flag", "--faces": _FACES},
     ),
     "dataset crop": Operation(
         "Add closer crops around the face, with adapted captions.",

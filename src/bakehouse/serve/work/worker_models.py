@@ -12,7 +12,7 @@ import torch
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
-from bakehouse.core.main_memory import main_memory
+from bakehouse.core.system_memory import available_memory, total_memory
 from bakehouse.generation.model_source import ModelSource, resolve
 from bakehouse.generation.pipeline import Pipeline, Precision
 from bakehouse.generation.prompt_files import PromptFiles
@@ -168,8 +168,7 @@ def memory_of(device: str) -> dict[str, int]:
     if device.startswith("cuda"):
         free, total = torch.cuda.mem_get_info(device)
         return {"free": free, "total": total}
-    free, total = main_memory() or (0, 0)
-    return {"free": free, "total": total}
+    return {"free": available_memory() or 0, "total": total_memory() or 0}
 
 
 def _base_files(source: ModelSource, where: ModelRef) -> list[Path]:

@@ -1,0 +1,43 @@
+"""OpenAPI describes the answers of the own API; `check_described` reads every answer of the tests by its model."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from tests.serve.conftest import check_described
+
+DESCRIBED = {
+    "/api/v1/me": "MeAnswer",
+    "/api/v1/models": "ModelsAnswer",
+    "/api/v1/options": "OptionsAnswer",
+    "/api/v1/jobs": "JobsAnswer",
+    "/api/v1/pictures": "PicturesAnswer",
+    "/api/v1/usage": "UsageAnswer",
+    "/api/v1/tokens": "TokensAnswer",
+    "/api/v1/tasks": "TasksAnswer",
+}
+
+
+@pytest.mark.parametrize("path", DESCRIBED)
+def test_openapi_describes_what_is_answered(running, path):
+    described = running.app.openapi()["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+    assert described["schema"]["$ref"].rpartition("/")[2] == DESCRIBED[path]
+    assert running.get(path, "admin").status_code == 200  # read by its model
+
+
+def test_a_session_and_a_token_are_answered_as_described(running):
+    made = running.post("/api/v1/tokens", {"name": "described", "quota": {"concurrent": 2}}, "admin")
+    assert made.status_code == 201
+    assert running.post("/api/v1/session", {"token": made.json()["token"]}).status_code == 200
+    assert running.delete("/api/v1/session").status_code == 200
+    running.client.cookies.clear()
+    assert running.delete("/api/v1/tokens/described", "admin").status_code == 200
+
+
+@pytest.mark.parametrize("wrong", [{"name": "x"}, {"name": "x", "scopes": [], "quota": {}, "used": {}, "more": 1}])
+def test_an_answer_that_is_not_as_described_is_found(running, wrong):
+    request = httpx.Request("GET", "http://127.0.0.1/api/v1/me")
+    with pytest.raises(ValidationError):
+        check_described(running.app, httpx.Response(200, json=wrong, request=request))
