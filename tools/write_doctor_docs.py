@@ -22,7 +22,7 @@ WORDS = {
 def page(text: str) -> str:
     """Return the page with up-to-date tables."""
     limits = Limits()
-    columns = ("id", "level", "ailment", "when", "what helps")
+    columns = ("id", "level", "problem", "when", "what helps")
     return page_with_tables(text, FAMILIES, columns, [_row(check, limits) for check in CHECKS])
 
 
