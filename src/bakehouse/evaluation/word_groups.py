@@ -36,7 +36,15 @@ from bakehouse.evaluation.evaluation_inputs import evenly_spaced, generation_set
 from bakehouse.evaluation.image_cache import AdapterVariant, ImageCache, ImageGenerator, weight_files
 from bakehouse.evaluation.image_scorers import ImageScorer
 from bakehouse.evaluation.likeness import FOLDS, Whitening, fit_whitening, own_similarity
-from bakehouse.evaluation.metrics import Floats, Interval, mean_interval, proportion, similarity
+from bakehouse.evaluation.metrics import (
+    Floats,
+    Interval,
+    mean_interval,
+    nan_if_null,
+    null_if_nan,
+    proportion,
+    similarity,
+)
 from bakehouse.evaluation.prompt_set import EvalPrompt, place_templates
 from bakehouse.models.families import family_of
 from bakehouse.models.weights_fingerprint import files_fingerprint
@@ -109,7 +117,7 @@ class AskedWords:
         groups = [
             {
                 **{name: getattr(o, name) for name in _PLAIN},
-                "in_photos": None if math.isnan(o.in_photos) else o.in_photos,
+                "in_photos": null_if_nan(o.in_photos),
                 "shows": {word: share.to_json() for word, share in o.shows.items()},
                 "pictures": list(o.pictures),
                 "examples": list(o.examples),
@@ -124,7 +132,7 @@ class AskedWords:
         groups = [
             AskedGroup(
                 **{name: o[name] for name in _PLAIN},
-                in_photos=math.nan if o["in_photos"] is None else float(o["in_photos"]),
+                in_photos=nan_if_null(o["in_photos"]),
                 shows={word: Interval.from_json(share) for word, share in o["shows"].items()},
                 pictures=tuple(o["pictures"]),
                 examples=tuple(o["examples"]),

@@ -33,11 +33,6 @@ _AT_ONCE = 8
 _PARTS = ("image", "inpaint", "hires", "regions")
 
 
-def is_server(text: str) -> bool:
-    """Whether MODEL is the address of a server."""
-    return text.startswith(("http://", "https://"))
-
-
 @dataclass(frozen=True)
 class RemoteModel:
     """A model of a server.
