@@ -16,13 +16,13 @@ from bakehouse.doctor.adapter_facts import known_program, read_adapter_facts
 from bakehouse.doctor.doctor_options import DoctorSpec
 from bakehouse.doctor.facts import EvaluationFacts, Facts, Input, RunFacts
 from bakehouse.doctor.pair_facts import compare
-from bakehouse.doctor.subject import Subject
+from bakehouse.doctor.run_or_files import RunOrFiles
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.word_groups import AskedWords
 
 
-def gather_facts(subject: Subject, spec: DoctorSpec) -> Generator[Event, None, Facts]:
+def gather_facts(examined: RunOrFiles, spec: DoctorSpec) -> Generator[Event, None, Facts]:
     """Gather all facts; yield the events of images that are generated.
 
     Raises:
@@ -30,9 +30,9 @@ def gather_facts(subject: Subject, spec: DoctorSpec) -> Generator[Event, None, F
         BakehouseError: a file is damaged.
     """
     programs = tuple(map(known_program, spec.programs))
-    if subject.run is None:
-        return dataclasses.replace(_of_files(subject.files, spec.base), programs=programs)
-    facts = yield from _of_run(subject.run, spec)
+    if examined.run is None:
+        return dataclasses.replace(_of_files(examined.files, spec.base), programs=programs)
+    facts = yield from _of_run(examined.run, spec)
     return dataclasses.replace(facts, programs=programs)
 
 

@@ -25,7 +25,7 @@ from bakehouse.evaluation.selection import (
 from bakehouse.evaluation.word_groups import AskedWords
 
 BURNT_LIMITS = ("prompt retention", "near copies", "broken images")
-"""Limits of the evaluation that a burnt model breaks; drift and class shift are ailments of their own."""
+"""Limits of the evaluation that a burnt model breaks; drift and class shift are problems of their own."""
 RELIABLE_PHOTOS = 0.8
 """Share of a trigger's photos that the scorer must tell from the others', or its images say nothing."""
 

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +17,8 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.message_text import listed
-from bakehouse.core.not_weights import not_weights
 from bakehouse.models.text_encoders import CHUNK_TOKENS, prompt_token_ids
+from bakehouse.pickles import damaged, load_pickle
 
 _PARTS = {
     "clip_l": "text_encoder",
@@ -84,23 +82,12 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as e:  # safetensors raises exceptions of its own
-        raise not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint="download it again") from e
+        raise damaged(path, e) from e
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    """Read a .pt or .bin; a pickle that would run code is refused."""
-    try:
-        # Files of 2022 hold a ParameterDict, which is a module: it is data, but not on torch's own list.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict]):
-            warnings.simplefilter("ignore")
-            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, AttributeError) as e:
-        raise not_weights(path) or BakehouseError(
-            f"{path} is a pickle that holds more than tensors, and is refused because it could run code",
-            hint="download a .safetensors version of it",
-        ) from e
-    except Exception as e:  # torch raises all kinds of errors for a file that is damaged or no pickle
-        raise not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint="download it again") from e
+    # Files of 2022 hold a ParameterDict, which is a module: it is data, but not on torch's own list.
+    loaded = load_pickle(path, allowed=[nn.ParameterDict])
     if isinstance(loaded, dict):
         loaded = loaded.get("string_to_param", loaded)
     items = getattr(loaded, "_parameters", loaded)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Noted, OnEvent, Progress, ignore, result_of
+from bakehouse.core.events import Noted, OnEvent, ignore, progress_callback, result_of
 from bakehouse.core.files import writing_to
 from bakehouse.curation.apply_and_undo import apply_proposals, recover
 from bakehouse.curation.changeset import Proposal
@@ -81,7 +80,9 @@ def collage_folders(
             on_event(item)
     made = tuple(proposals)
     if preview is not None:
-        write_preview(preview, OPERATION, ImageSet((), root=out), made, progress=_progress(on_event, "previewing"))
+        write_preview(
+            preview, OPERATION, ImageSet((), root=out), made, progress=progress_callback(on_event, "previewing")
+        )
     if dry_run or preview is not None:
         return CollageResult(made, None)
     with writing_to(out):
@@ -89,7 +90,12 @@ def collage_folders(
     recover(out)
     settings = {"a": str(Path(a).resolve()), "b": str(Path(b).resolve()), **spec.settings(mode="json")}
     step = apply_proposals(
-        out, OPERATION, made, settings=settings, progress=_progress(on_event, "making collages"), on_event=on_event
+        out,
+        OPERATION,
+        made,
+        settings=settings,
+        progress=progress_callback(on_event, "making collages"),
+        on_event=on_event,
     )
     return CollageResult(made, step)
 
@@ -119,7 +125,3 @@ def _subjects(sets: list[ImageSet], spec: Collage) -> tuple[str, str]:
             hint="each subject and the pair need words of their own: --trigger-a, --trigger-b, --pair",
         )
     return first, second
-
-
-def _progress(on_event: OnEvent, what: str) -> Callable[[int, int], None]:
-    return lambda done, total: on_event(Progress(what=what, done=done, total=total))

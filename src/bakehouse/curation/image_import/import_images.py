@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import OnEvent, Progress, Warned
+from bakehouse.core.events import OnEvent, Warned, progress_callback
 from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
 from bakehouse.curation.apply_and_undo import apply_proposals, read_history, recover
@@ -91,7 +91,7 @@ def import_sources(
             step = None
             if not dry_run:
                 settings = {"source": str(path.resolve()), "into": str(into), **options.settings(mode="json")}
-                count = _counter(f"importing {path.name}", on_event)
+                count = progress_callback(on_event, f"importing {path.name}")
                 step = apply_proposals(dataset, OPERATION, proposals, settings=settings, progress=count)
             imported.append(ImportedSource(path, proposals, step))
         if not dry_run:
@@ -177,7 +177,7 @@ def _video_items(
 ) -> list[ImportItem]:
     wanted = (options.per_second, options.per_scene, options.alike)
     place = work / key_of(str(video.resolve()), video.stat().st_mtime_ns, wanted)
-    count = _counter(f"reading {video.name}", on_event)
+    count = progress_callback(on_event, f"reading {video.name}")
     folder = _fill_once(place, lambda folder: extract_frames(video, folder, options, count))
     return video_items(sorted(folder.iterdir()), video, home)
 
@@ -191,7 +191,3 @@ def _fill_once(folder: Path, fill: Callable[[Path], object]) -> Path:
         fill(part)
         part.rename(folder)
     return folder
-
-
-def _counter(what: str, on_event: OnEvent) -> Callable[[int, int], None]:
-    return lambda done, total: on_event(Progress(what=what, done=done, total=total))
