@@ -18,11 +18,11 @@ from bakehouse.doctor.facts import RunFacts
 from bakehouse.doctor.image_facts import look_at_images, read_evaluation, relative_sharpness
 from bakehouse.doctor.run_or_files import RunOrFiles
 from bakehouse.evaluation import evaluate
-from bakehouse.evaluation.word_groups import (
-    ask_words,
+from bakehouse.evaluation.trigger_groups import (
     measure,
-    saved_answers,
-    word_groups,
+    saved_trigger_scores,
+    score_triggers,
+    trigger_groups,
 )
 from bakehouse.recipe import Recipe
 from bakehouse.vision.faces import Face
@@ -217,23 +217,23 @@ def outfit_run(tmp_path):
 
 def examine_outfits(tmp_path, coats) -> Report:
     run, recipe, records = outfit_run(tmp_path)
-    groups = word_groups(recipe, records)
+    groups = trigger_groups(recipe, records)
     weights = (run.list_weights()[-1], 1.0)
     outfits = result_of(
-        ask_words(run, recipe, groups, weights, count=8, scorer=SquareScorer(), generator=OutfitGenerator(coats))
+        score_triggers(run, recipe, groups, weights, count=8, scorer=SquareScorer(), generator=OutfitGenerator(coats))
     )
-    assert saved_answers(run, groups, weights) == outfits
+    assert saved_trigger_scores(run, groups, weights) == outfits
     return run_checks(facts_of(run, outfits=outfits), RunOrFiles(run=run))
 
 
 def test_triggers_that_stand_for_some_of_the_images_are_compared(tmp_path):
     _, recipe, records = outfit_run(tmp_path)
-    groups = word_groups(recipe, records)
+    groups = trigger_groups(recipe, records)
     # zwx is in all images: it is what the outfits have in common.
     assert [(g.word, g.prompt, len(g.photos)) for g in groups] == [
         ("qvx", "zwx person, qvx coat", 8), ("wbx", "zwx person, wbx coat", 8),
     ]  # fmt: skip
-    assert word_groups(recipe, records[:8]) == []
+    assert trigger_groups(recipe, records[:8]) == []
 
 
 def test_outfits_that_are_told_apart_are_healthy(tmp_path):
@@ -271,15 +271,15 @@ def test_photos_that_the_scorer_cannot_tell_apart_decide_nothing():
 
 def test_a_comparison_of_other_weights_is_not_used(tmp_path):
     run, recipe, records = outfit_run(tmp_path)
-    groups = word_groups(recipe, records)
+    groups = trigger_groups(recipe, records)
     weights = run.list_weights()[-1]
-    made = ask_words(
+    made = score_triggers(
         run, recipe, groups, (weights, 1.0), count=4, scorer=SquareScorer(), generator=OutfitGenerator(honest)
     )
     result_of(made)
-    assert saved_answers(run, groups, (weights, 0.8)) is None
+    assert saved_trigger_scores(run, groups, (weights, 0.8)) is None
     weights.write_text("0.5 0 0")
-    assert saved_answers(run, groups, (weights, 1.0)) is None
+    assert saved_trigger_scores(run, groups, (weights, 1.0)) is None
 
 
 def test_with_draw_the_images_are_made_and_later_calls_use_them(new_run, monkeypatch):
@@ -292,7 +292,7 @@ def test_with_draw_the_images_are_made_and_later_calls_use_them(new_run, monkeyp
     for path in Recipe.load(run.recipe).concepts[0].folder.glob("*.png"):
         square(*(RED_COAT, GREEN_COAT)[int(path.stem) % 2], "yellow", noise=int(path.stem)).save(path)
     generator = OutfitGenerator(honest)
-    for place in ("evaluation.evaluate_run", "evaluation.word_groups"):
+    for place in ("evaluation.evaluate_run", "evaluation.trigger_groups"):
         monkeypatch.setattr(f"bakehouse.{place}.pipeline", lambda *_: generator)
     for place in ("evaluate_run", "image_scorers"):
         monkeypatch.setattr(f"bakehouse.evaluation.{place}.scorer_for", lambda *_: SquareScorer())

@@ -181,7 +181,7 @@ def test_tags_and_comments_are_taken_out() -> None:
         ("a (red cat", "'(' at character 3 is never closed"),
         ("a <lora:x:1>red) cat", "')' at character 16 closes no bracket"),
         ("a red] cat", "']' at character 6 closes no bracket"),
-        ("a (red:1.2.3)", "the weight '1.2.3' at character 7 is no number"),
+        ("a (red:1.2.3)", "the weight '1.2.3' at character 7 is not a number"),
         ("a [red:blue] cat", "[red:blue] at character 3 ends in no number"),
         ("a|b [c:d:2]", "'|' at character 2 stands outside of [ ]"),
         ("[c:d:2] \\", "'\\\\' at character 9 escapes nothing"),
@@ -189,8 +189,8 @@ def test_tags_and_comments_are_taken_out() -> None:
         ("[a:b:0]", "[a:b:0] at character 1 switches before the first step"),
         ("a picture of 16:9", "':9' at the end, character 16, is read as the weight of the whole prompt"),
         ("a <hypernet:x:1>", "<hypernet:x:1> is ignored"),
-        ("a <lora:x:high>", "<lora:x:high> is ignored: the strength 'high' is no number"),
-        ("a <lora:x:1:1:0.5>", "dyn = '0.5' is no rank"),
+        ("a <lora:x:high>", "<lora:x:high> is ignored: the strength 'high' is not a number"),
+        ("a <lora:x:1:1:0.5>", "dyn = '0.5' is not a rank"),
     ],
 )
 def test_a_warning_says_which_bracket(prompt: str, said: str) -> None:

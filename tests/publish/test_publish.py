@@ -298,7 +298,7 @@ def with_copies(run):
     write_json(run.report / "scores.json", value)
 
 
-@pytest.mark.parametrize("concern", ["nothing changed", "repeats its training images", "not evaluated"])
+@pytest.mark.parametrize("concern", ["nothing changed", "reproduces its training images", "not evaluated"])
 def test_a_doubtful_run_is_asked_about(make_run, tmp_path, capsys, concern):
     learned = NOTHING if concern == "nothing changed" else LEARNED
     run = make_run(tmp_path, learned, learned, evaluated=concern != "not evaluated")

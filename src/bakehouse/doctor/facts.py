@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bakehouse.evaluation.checkpoint_scores import ScoredCheckpoint
     from bakehouse.evaluation.metrics import Interval
     from bakehouse.evaluation.result import Report
-    from bakehouse.evaluation.word_groups import AskedWords
+    from bakehouse.evaluation.trigger_groups import TriggerScores
     from bakehouse.recipe import Recipe
     from bakehouse.weights.adapter_info import AdapterInfo
 
@@ -189,6 +189,6 @@ class Facts:
     pairs: tuple[PairFacts, ...] = ()
     run: RunFacts | None = None
     evaluation: EvaluationFacts | None = None
-    outfits: AskedWords | None = None
+    outfits: TriggerScores | None = None
     missing: Mapping[Input, str] = field(default_factory=dict)
     """Why an input is not there, and the command that makes it."""

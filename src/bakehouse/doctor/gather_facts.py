@@ -19,7 +19,7 @@ from bakehouse.doctor.pair_facts import compare
 from bakehouse.doctor.run_or_files import RunOrFiles
 
 if TYPE_CHECKING:
-    from bakehouse.evaluation.word_groups import AskedWords
+    from bakehouse.evaluation.trigger_groups import TriggerScores
 
 
 def gather_facts(examined: RunOrFiles, spec: DoctorSpec) -> Generator[Event, None, Facts]:
@@ -108,26 +108,26 @@ def _evaluation(
     return look_at_images(facts, scorer, installed_face_detector())
 
 
-def _outfits(run: Run, of_run: RunFacts, spec: DoctorSpec) -> Generator[Event, None, tuple[AskedWords | None, str]]:
+def _outfits(run: Run, of_run: RunFacts, spec: DoctorSpec) -> Generator[Event, None, tuple[TriggerScores | None, str]]:
     """Return the comparison of the run's triggers, or why there is none; with `draw` their images are generated."""
     from bakehouse.evaluation import scorer_for
-    from bakehouse.evaluation.word_groups import ask_words, saved_answers, word_groups
+    from bakehouse.evaluation.trigger_groups import saved_trigger_scores, score_triggers, trigger_groups
     from bakehouse.generation.run_weights import selected_weights
     from bakehouse.training.run_inputs import RunInputs
 
     try:
         images = [i.record for i in RunInputs.load(run).plan.subject_images]
-        groups = word_groups(of_run.recipe, images)
+        groups = trigger_groups(of_run.recipe, images)
         if not groups:
             return None, "the run has no two triggers that stand for different images"
         weights = selected_weights(run)
         if spec.draw:
             scorer = scorer_for(of_run.recipe.model.base)
-            made = yield from ask_words(
+            made = yield from score_triggers(
                 run, of_run.recipe, groups, weights, count=spec.draw, scorer=scorer, device=spec.device
             )
             return made, ""
-        saved = saved_answers(run, groups, weights)
+        saved = saved_trigger_scores(run, groups, weights)
     except BakehouseError as e:
         if spec.draw:
             raise

@@ -63,7 +63,7 @@ from bakehouse.evaluation.result import Report, image_key
 from bakehouse.evaluation.scored_images import ScoredImages, ScoredSeries
 from bakehouse.evaluation.selection import finalists, is_open, judged, make_pick, make_verdict, relative
 from bakehouse.evaluation.subject_measure import KnownImages, fit_measure
-from bakehouse.evaluation.word_groups import AskedWords, ask_words, word_groups
+from bakehouse.evaluation.trigger_groups import TriggerScores, score_triggers, trigger_groups
 from bakehouse.models.families import family_of
 from bakehouse.recipe import scan_concepts
 from bakehouse.recipe.compile_recipe_captions import compiled_images
@@ -121,7 +121,7 @@ def evaluate(
         for message in [*warnings, *evaluation.notes]:
             yield Warned(message=message)
         report = yield from evaluation.evaluate()
-        report = replace(report, words=(yield from evaluation.ask_words(report)))
+        report = replace(report, words=(yield from evaluation.score_triggers(report)))
         write_json(run.report / "scores.json", report.to_json())
         write_json(run.report / "pick.json", report.pick.to_json())
         from bakehouse.evaluation.html_report import write_report
@@ -250,13 +250,13 @@ class EvaluationRun:
             cells[variant] = yield from self.score_variant(variant, prompts, chosen[_path(variant)], baseline)
         return self._report(prompts, cells, baseline)
 
-    def ask_words(self, report: Report) -> Generator[Event, None, AskedWords | None]:
+    def score_triggers(self, report: Report) -> Generator[Event, None, TriggerScores | None]:
         """Ask for each word of the run on its own, with the pick; None unless its concepts are groups of images."""
         if not is_grouped(self.recipe):
             return None
-        groups = word_groups(self.recipe, compiled_images(self.recipe, scan_concepts(self.recipe)).records)
+        groups = trigger_groups(self.recipe, compiled_images(self.recipe, scan_concepts(self.recipe)).records)
         weights, count = (self.run.folder / report.shown.weights, report.shown.strength), self.spec.images
-        made = ask_words(self.run, self.recipe, groups, weights, count=count, scorer=self.scorer, cache=self.cache)
+        made = score_triggers(self.run, self.recipe, groups, weights, count=count, scorer=self.scorer, cache=self.cache)
         return (yield from made) if groups else None
 
     def score_baseline(self, prompts: EvalPrompts | None = None) -> Generator[Event, None, Baseline]:

@@ -31,7 +31,7 @@ _WITHOUT_EFFECT = frozenset({
 
 
 @dataclass(frozen=True)
-class Network:
+class NamedAdapter:
     """An adapter that the image was made with."""
 
     name: str
@@ -48,7 +48,7 @@ class Again:
     model: str
     """The model's name; empty if the infotext does not have it."""
     model_hash: str
-    networks: tuple[Network, ...]
+    networks: tuple[NamedAdapter, ...]
     notes: tuple[str, ...]
     """What differs from how the image was made, one sentence each; empty: nothing known does."""
 
@@ -120,7 +120,7 @@ def again(info: Infotext, *, folder: Path | None = None) -> Again:
         request,
         settings.get("Model", ""),
         settings.get("Model hash", ""),
-        tuple(Network(name, strength, hashes.get(name, "")) for name, strength in networks),
+        tuple(NamedAdapter(name, strength, hashes.get(name, "")) for name, strength in networks),
         tuple(notes),
     )
 
@@ -290,7 +290,7 @@ def find_adapters(wanted: Again, files: Sequence[Path] = ()) -> tuple[tuple[Path
     return tuple((_adapter(network, known), network.strength) for network in wanted.networks)
 
 
-def _adapter(network: Network, known: Sequence[tuple[str, Path]]) -> Path:
+def _adapter(network: NamedAdapter, known: Sequence[tuple[str, Path]]) -> Path:
     for _, path in known:
         if network.hash and path.is_file() and tensor_hash(path) == network.hash:
             return path

@@ -97,7 +97,7 @@ def resolve(
 def replace_weights(source: ModelSource, ref: str | Path) -> ModelSource:
     """Return the source with other weights: another adapter in place of its own, or another model or run.
 
-    An adapter goes on the source's base, whatever its metadata say, at the strength of the one that it replaces.
+    An adapter is applied to the source's base, whatever its metadata say, at the strength of the one that it replaces.
 
     Raises:
         UsageError: no such weights.

@@ -61,7 +61,7 @@ class ImageRequest(SamplerRequest):
     image: FromImage | None = None
     """Begin from an image (image-to-image, outpainting); None: from words alone."""
     inpaint: Inpaint | None = None
-    """Draw only a part of `image` anew."""
+    """Redraw only a part of `image`."""
     hires: Hires | None = None
     """Enlarge the image and sample it again (hires fix)."""
     regions: Regions | None = None
@@ -90,7 +90,7 @@ class ImageRequest(SamplerRequest):
                 self.clip_skip is None or self.clip_skip >= 1,
                 f"clip_skip = {self.clip_skip}: must be at least 1 (the last layer)",
             ),
-            (self.inpaint is None or self.image is not None, "inpaint needs an image whose part is drawn anew"),
+            (self.inpaint is None or self.image is not None, "inpaint needs an image to redraw a part of"),
             (
                 self.inpaint is None
                 or self.image is None

@@ -185,7 +185,7 @@ def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_si
         where = f"mask {named(inpaint.mask)}" if inpaint.mask is not None else "the mask"
         raise UsageError(
             f"{where} marks nothing: all of it is {'white, and inverted' if inpaint.invert else 'black'}",
-            hint="white is drawn anew; --invert-mask draws the black part",
+            hint="white is redrawn; --invert-mask redraws the black part",
         )
     if canvas.only_masked:
         box, drawn_mask = crop_box(soft, inpaint.padding, canvas.drawn), soft

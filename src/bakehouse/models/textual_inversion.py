@@ -64,7 +64,7 @@ def read_textual_inversion(path: Path) -> TextualInversion:
         vectors = {"": next(iter(tensors.values()))}
     else:
         raise BakehouseError(
-            f"{path} is no textual inversion: it holds {len(tensors)} tensors",
+            f"{path} is not a textual inversion: it holds {len(tensors)} tensors",
             hint="it has to hold the vectors of one word: a single tensor, or clip_l and clip_g for SDXL",
         )
     vectors = {part: t.detach().float().reshape(-1, t.shape[-1]) for part, t in vectors.items() if t.ndim}
@@ -72,7 +72,7 @@ def read_textual_inversion(path: Path) -> TextualInversion:
     finite = all(bool(torch.isfinite(t).all()) for t in vectors.values())
     if len(counts) != 1 or not 1 <= min(counts) <= CHUNK_TOKENS or not finite:
         raise BakehouseError(
-            f"{path} is no textual inversion that can be used",
+            f"{path} is not a usable textual inversion",
             hint=f"it has to hold 1 to {CHUNK_TOKENS} finite vectors, as many for each text encoder",
         )
     return TextualInversion(path.stem, path, vectors)

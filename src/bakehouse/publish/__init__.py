@@ -2,14 +2,14 @@
 
 from bakehouse.publish.concerns import Concern
 from bakehouse.publish.destination import Destination, Published
-from bakehouse.publish.publication import Plan
+from bakehouse.publish.publication import PublicationPlan
 from bakehouse.publish.publish_options import PublishSpec
 from bakehouse.publish.publish_run import check_destination, open_destination, plan, publish
 
 __all__ = [
     "Concern",
     "Destination",
-    "Plan",
+    "PublicationPlan",
     "PublishSpec",
     "Published",
     "check_destination",

@@ -115,7 +115,7 @@ def _known(asked: str) -> Licence:
 def _allowed(base: str, licence: Licence) -> Licence:
     if licence.derived == "none":
         raise UsageError(
-            f"{base} is under {licence.title}, which forbids to pass on models that are made from it",
+            f"{base} is under {licence.title}, which forbids publishing models made from it",
             hint="train on another base to publish the result: bakehouse models list shows bases with their licences",
         )
     return licence

@@ -121,7 +121,7 @@ def _outfits(at: _Folder, inside: Sequence[_Folder], subject: str, problems: lis
         base = " + ".join(below)
         if base and base not in words:
             problems.append(
-                f"{f.path}: {base!r} is no folder beside it, on which this outfit could build (folders: "
+                f"{f.path}: {base!r} is not a folder beside it that this outfit could build on (folders: "
                 f"{listed(sorted(words))})"
             )
         if not outfit_word(last):
@@ -140,7 +140,9 @@ def _pack(at: _Folder, inside: Sequence[_Folder], problems: list[str]) -> Iterat
         together = _PLUS.split(f.name)
         if len(together) > 1:
             if unknown := [name for name in together if name not in names]:
-                problems.append(f"{f.path}: {unknown[0]!r} is no folder beside it (folders: {listed(sorted(names))})")
+                problems.append(
+                    f"{f.path}: {unknown[0]!r} is not a folder beside it (folders: {listed(sorted(names))})"
+                )
             yield {**concept, "characters": [name.split()[0] for name in together]}
         elif f.inside and not f.loose():
             yield from _outfits(f, f.inside, f.name, problems)

@@ -124,7 +124,7 @@ def _concept_errors(c: ConceptSpec, recipe: Recipe) -> Iterator[str]:
         yield f".over = {c.over!r} needs outfit, the word of the outfit that builds on it"
     elif c.over and c.over not in bases:
         known = did_you_mean(c.over, bases) or f"; outfits: {listed(sorted(bases))}"
-        yield f".over = {c.over!r} is no outfit of this recipe{known}"
+        yield f".over = {c.over!r} is not an outfit of this recipe{known}"
     elif c.outfit and bases.get(_chain(c, recipe.concepts)[0]):
         yield f".over = {c.over!r}: these outfits build on each other in a circle"
     if c.outfit and c.characters:

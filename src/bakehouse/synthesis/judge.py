@@ -1,4 +1,4 @@
-"""Judging drawn images by a run's own evaluation: does it show the subject, follow the prompt, and copy nothing?"""
+"""Scores generated images as the run's evaluation does: subject, prompt, broken images, copies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FOLLOWS = 0.6
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges drawn images as the evaluation of a run scores its own."""
+    """Scores generated images as the evaluation of a run does."""
 
     evaluation: EvaluationRun
     baseline: Baseline

@@ -13,7 +13,7 @@ from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.generation.grids.axes import NO_AXIS, RANK, Axis, check_together, parse_axis
 from bakehouse.generation.grids.cells import Adapters, CellPlacer, GridCell, PlacedCell
 from bakehouse.generation.grids.draw_cells import Failure, draw_cells, reason
-from bakehouse.generation.grids.recipe import GridRecipe
+from bakehouse.generation.grids.grid_recipe import GridRecipe
 from bakehouse.generation.grids.save import DrawnCell, Grid, Scores, is_intact, save_grid
 from bakehouse.generation.model_source import ModelSource, resolve
 from bakehouse.generation.prompt_files import PromptFiles
@@ -147,7 +147,7 @@ def make_grid(
         y: the axis of the rows; None: one row.
         request: all other settings. A seed or variation seed of -1 becomes 1, so that images can be compared; `count`
             must be 1.
-        out: a folder; images are saved in `out/cells`, each at once, so that a grid that was stopped goes on.
+        out: a folder; images are saved in `out/cells`, each at once, so that a stopped grid can be resumed.
         z: the axis of grids beside each other; None: one grid.
         title: heading of the grid. Default: the model's name and the prompt.
         scores: returns the text under each image.

@@ -11,8 +11,8 @@ from PIL import Image
 from bakehouse.core.errors import BakehouseError
 from bakehouse.generation.contact_sheet import draw_grid, reduction
 from bakehouse.generation.grids.axes import Axis
+from bakehouse.generation.grids.grid_recipe import RECIPE_CHUNK, GridRecipe
 from bakehouse.generation.grids.page import PageAxis, PageCell, write_page
-from bakehouse.generation.grids.recipe import RECIPE_CHUNK, GridRecipe
 from bakehouse.generation.grids.values import join_values
 from bakehouse.generation.infotext import Infotext, read, write
 from bakehouse.generation.request import ImageRequest

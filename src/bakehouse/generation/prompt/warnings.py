@@ -82,7 +82,7 @@ def _brackets(nodes: Sequence[Node]) -> Iterator[str]:
     if more:
         yield f"{counted(more, 'more bracket')} without a partner"
     for index, weight in found.not_numbers:
-        yield f"the weight {weight!r} at {place(index)} is no number: the brackets are read as {STEP}"
+        yield f"the weight {weight!r} at {place(index)} is not a number: the brackets are read as {STEP}"
     for node in walk(nodes):
         if isinstance(node, Emphasized) and node.opening.text == "[" and _has_colon(node):
             yield (

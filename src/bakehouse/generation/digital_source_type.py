@@ -20,7 +20,7 @@ _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
-def with_provenance(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+def with_source_type(kind: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return Pillow's options of saving an image with the note added.
 
     Args:
