@@ -30,7 +30,7 @@ from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import CONVERTED, check_names
 from bakehouse.weights.convert_embedding import write_bundled
 from bakehouse.weights.dense_delta import PLAIN, is_plain
-from bakehouse.weights.dylora_slices import rank_of
+from bakehouse.weights.dylora_slices import lora_rank
 from bakehouse.weights.result import ModuleResult, Result
 from bakehouse.weights.write_peft import (
     baked,
@@ -104,7 +104,7 @@ def convert(
         file = replace(file, extras={k: t for k, t in file.extras.items() if not k.startswith(BUNDLED)})
     _check(file, settings.to)
     dtype = dtype_of(settings.dtype)
-    results = tuple(ModuleResult(stem, rank_of(t), 0.0, 0.0) for stem, t in file.modules.items())
+    results = tuple(ModuleResult(stem, lora_rank(t), 0.0, 0.0) for stem, t in file.modules.items())
     if settings.to == "peft":
         if not dry_run:
             _write_peft(file, out, settings, dtype, on_event)

@@ -14,6 +14,7 @@ from bakehouse.curation.collage.collage import Collage
 from bakehouse.curation.collage.collage_captions import subject_of
 from bakehouse.curation.collage.cut_out import find_cut_outs
 from bakehouse.curation.journal import Step
+from bakehouse.curation.operation import take_proposals
 from bakehouse.curation.preview_page import write_preview
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.scan import scan
@@ -72,13 +73,7 @@ def collage_folders(
                 hint=f"`bakehouse dataset mask {images.root}` makes masks; images must show the subject whole, "
                 "or cut it off at the lower edge alone",
             )
-    proposals = []
-    for item in spec.collages(cut_outs[0], cut_outs[1], subjects):
-        if isinstance(item, Proposal):
-            proposals.append(item)
-        else:
-            on_event(item)
-    made = tuple(proposals)
+    made = tuple(take_proposals(spec.collages(cut_outs[0], cut_outs[1], subjects), on_event))
     if preview is not None:
         write_preview(
             preview, OPERATION, ImageSet((), root=out), made, progress=progress_callback(on_event, "previewing")

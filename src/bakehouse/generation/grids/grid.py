@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,26 +182,10 @@ def make_grid(
     unusable = [cell for cell in cells if cell.path is None]
     total = len(files) + len(unusable)
 
-    done = total - len(missing)
-    yield Progress(what="images", done=done, total=total)
+    yield Progress(what="images", done=total - len(missing), total=total)
     for cell in unusable:
         yield Warned(message=f"{_name_of(cell, planes, axes)}: {cell.failure}")
-    errors: dict[Path | None, Failure] = {}
-    heard: list[Event] = []
-    said: set[str] = set()
-    if missing:
-        with opened.opened() as pipeline:
-            for cell, failure in draw_cells(pipeline, missing, batch, heard.append):
-                done += 1
-                yield Progress(what="images", done=done, total=total)
-                for event in heard:
-                    if isinstance(event, Warned) and event.message not in said:
-                        said.add(event.message)
-                        yield event
-                heard.clear()
-                if failure is not None:
-                    errors[cell.path] = failure
-                    yield Warned(message=f"{_name_of(cell, planes, axes)}: {reason(failure)}")
+    errors = yield from _draw_missing(opened, missing, batch, total, lambda cell: _name_of(cell, planes, axes))
     failures = {path: reason(error) for path, error in errors.items()}
     if len(errors) == total and len(set(failures.values())) == 1:
         # One cause, such as a damaged adapter, for all: a sheet of empty cells would help no one.
@@ -221,6 +205,30 @@ def make_grid(
         failed=len(failures) + len(unusable),
     )
     return grid
+
+
+def _draw_missing(
+    opened: _Opening, missing: list[PlacedCell], batch: int | None, total: int, name_of: Callable[[PlacedCell], str]
+) -> Generator[Event, None, dict[Path | None, Failure]]:
+    """Generate the missing images, the last of `total`; return the errors of those that failed, by their path."""
+    errors: dict[Path | None, Failure] = {}
+    if not missing:
+        return errors
+    heard: list[Event] = []
+    said: set[str] = set()
+    with opened.opened() as pipeline:
+        drawn = draw_cells(pipeline, missing, batch, heard.append)
+        for done, (cell, failure) in enumerate(drawn, total - len(missing) + 1):
+            yield Progress(what="images", done=done, total=total)
+            for event in heard:
+                if isinstance(event, Warned) and event.message not in said:
+                    said.add(event.message)
+                    yield event
+            heard.clear()
+            if failure is not None:
+                errors[cell.path] = failure
+                yield Warned(message=f"{name_of(cell)}: {reason(failure)}")
+    return errors
 
 
 def _as_axis(axis: Axis | str | None, source: ModelSource, request: ImageRequest) -> Axis:
