@@ -1,4 +1,4 @@
-"""What an examination knows: of adapter files, pairs of them, a run, and the images of its evaluation.
+"""The facts of an examination: of adapter files, pairs of them, a run, and the images of its evaluation.
 
 Everything here is plain data; `gather_facts` and the modules beside it read files and measure.
 """

@@ -1,4 +1,4 @@
-"""Gather the facts of adapter files or of a run; what cannot be known is named with the command that would tell."""
+"""Gather the facts of adapter files or of a run; missing facts are named with the command that produces them."""
 
 from __future__ import annotations
 

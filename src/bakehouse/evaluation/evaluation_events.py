@@ -1,4 +1,4 @@
-"""What an evaluation yields: a checkpoint was scored, words were asked for, it is complete."""
+"""Events of an evaluation: a checkpoint was scored, a trigger was scored, it is complete."""
 
 from __future__ import annotations
 

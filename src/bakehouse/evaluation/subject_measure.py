@@ -1,4 +1,4 @@
-"""Subject fidelity of an image: 0 is what the base draws from words alone, 1 the subject's own images.
+"""Subject fidelity of an image: 0 is what the base generates from words alone, 1 the subject's own images.
 
 It is the mean of parts that say something of this subject: whitened likeness, its attributes, its own marks. What the
 base draws when all that captions and scorer can say of the subject is in the prompt is worth 0, so that a look-alike

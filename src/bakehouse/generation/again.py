@@ -1,4 +1,4 @@
-"""An image again from its infotext: what it asks for, on which model, and what of it cannot be followed."""
+"""Reproducing an image from its infotext: the request, the model, and which settings are ignored."""
 
 from __future__ import annotations
 

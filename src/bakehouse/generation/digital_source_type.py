@@ -1,4 +1,4 @@
-"""A note in a file that its image was made by a trained model, in the form that image programs and sites read.
+"""IPTC's mark in an image file that a trained model has made the image.
 
 IPTC's Digital Source Type, in XMP: https://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia. It is not
 signed, and whoever wants to can remove it: it is a label for honest use, no proof.

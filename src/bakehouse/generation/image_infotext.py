@@ -1,4 +1,4 @@
-"""The infotext of a generated image: everything that decided it, under A1111's names."""
+"""The infotext of a generated image: everything that determines it, under A1111's names."""
 
 from __future__ import annotations
 

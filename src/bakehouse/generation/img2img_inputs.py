@@ -1,4 +1,4 @@
-"""The images to begin from, given as a file or a folder, each with its caption and its mask."""
+"""Source images given as a file or a folder, each with its caption and its mask."""
 
 from __future__ import annotations
 

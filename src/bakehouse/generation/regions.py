@@ -1,4 +1,4 @@
-"""Regions of an image, each with a prompt of its own: what a user asks for. Plain values, no torch."""
+"""Regions of an image, each with a prompt of its own. Plain values, no torch."""
 
 from __future__ import annotations
 

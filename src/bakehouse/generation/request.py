@@ -1,4 +1,4 @@
-"""What a pipeline is asked for and what it returns. Plain values, no torch."""
+"""Requests for images and their results. Plain values, no torch."""
 
 from __future__ import annotations
 

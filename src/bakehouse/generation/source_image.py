@@ -1,4 +1,4 @@
-"""The image that another one is made from: its size, its mask, what sampling begins from, and the finished image.
+"""The source of image-to-image: its size and mask, the latents that sampling starts from, and the finished image.
 
 Sizes are decided from file headers (`plan_canvas`), so that a folder is checked before the first image is drawn.
 Pixels are read when an image's batch comes up (`prepare`).

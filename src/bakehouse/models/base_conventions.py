@@ -1,4 +1,4 @@
-"""What a base model likes, found for a model reference: its name, its metadata and its sha256 are looked up."""
+"""The conventions of a base model, looked up by its name, its metadata and its sha256."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing of runs: a model card, the model in every form that programs read, and its way to a folder or the Hub."""
+"""Publishing of runs to a folder, a URL or the Hub: a model card, a gallery, the model in all formats."""
 
 from bakehouse.publish.concerns import Concern
 from bakehouse.publish.destination import Destination, Published

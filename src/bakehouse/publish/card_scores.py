@@ -1,4 +1,4 @@
-"""The card's scores and what it says of triggers, from the run's evaluation."""
+"""The scores and the trigger report of a model card, from the run's evaluation."""
 
 from __future__ import annotations
 

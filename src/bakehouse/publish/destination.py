@@ -1,4 +1,4 @@
-"""Where a publication goes, and which of its files differ from those there."""
+"""Destinations of a publication, and which of its files differ from those there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing to a repository of the Hugging Face Hub, by its own client."""
+"""Publishing to a repository of the Hugging Face Hub, with its own client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model's own files in the forms that programs read: kohya's and diffusers', folder and single file."""
+"""The model's files in the formats of kohya and diffusers, as a folder and as a single file."""
 
 from __future__ import annotations
 

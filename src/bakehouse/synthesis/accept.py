@@ -1,4 +1,4 @@
-"""`dataset extend --accept`: add drawn images that a person accepted to the dataset, as a step that can be undone."""
+"""`dataset extend --accept`: add accepted images to the dataset, as a step that can be undone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw and judge the images of an extension. An interrupted call resumes; a finished one is not repeated."""
+"""Generate and judge the images of an extension. An interrupted call resumes; a finished one is not repeated."""
 
 from __future__ import annotations
 

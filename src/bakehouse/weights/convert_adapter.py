@@ -1,4 +1,4 @@
-"""Adapter files in other programs' words: kohya, diffusers with PEFT, diffusers of early 2023, PEFT's own folders.
+"""Conversion of adapter files: kohya, diffusers with PEFT, diffusers of early 2023, PEFT's own folders.
 
 Numbers are not touched unless a type is asked for. What the target cannot hold is an error that lists it.
 """

@@ -1,4 +1,4 @@
-"""Where two cut-outs stand in a picture: sizes and places in pixels. Numbers alone, no images."""
+"""The layout of two cut-outs in a collage: sizes and positions in pixels. Only numbers, no images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe of a grid as text: what is saved in its PNG, so that it can be made again."""
+"""The recipe of a grid as text, which is saved in its PNG, so that it can be made again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`<lora:name:text:unet:dyn>` in a prompt: an adapter and its strengths, for this picture alone."""
+"""`<lora:name:text:unet:dyn>` in a prompt: an adapter and its strengths, for this image alone."""
 
 from __future__ import annotations
 

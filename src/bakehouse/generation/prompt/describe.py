@@ -1,4 +1,4 @@
-"""A syntax tree in words, for people who want to know what their prompt means."""
+"""A syntax tree in words, to explain a prompt."""
 
 from __future__ import annotations
 

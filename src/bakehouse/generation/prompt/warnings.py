@@ -1,4 +1,4 @@
-"""What in a prompt is probably not meant as it is read. Nothing of it stops a picture."""
+"""Warnings about what in a prompt is probably a mistake. They never stop an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request to the prompt of each image: its template, its choices, and the quality words of the base."""
+"""The prompt of each image of a request: its template, its random choices, and the quality words of the base."""
 
 from __future__ import annotations
 
