@@ -46,7 +46,7 @@ class Check(BaseCheck[CheckFn]):
 
 
 def healthy(why: str, key: str = "") -> CheckFinding:
-    """Return that there is no problem, with the figures that show it."""
+    """Return that a check found no problem, with its figures."""
     return CheckFinding(why, "healthy", key)
 
 

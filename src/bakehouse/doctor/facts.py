@@ -166,7 +166,7 @@ class FaceFacts:
 
 @dataclass(frozen=True)
 class EvaluationFacts:
-    """The results of `bakehouse evaluate`, and what its images tell beside them."""
+    """The results of `bakehouse evaluate`, and further measurements of its images."""
 
     report: Report
     shown: ScoredCheckpoint

@@ -24,7 +24,7 @@ class Scored(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(Event):
-    """Words of the run were asked for on their own: `own` is the share of images that show what they stand for."""
+    """A trigger of outfits or of a pack was scored: `own` is the share of its images that show its own group."""
 
     words: str
     images: int

@@ -38,7 +38,7 @@ class Report:
     spec: EvaluateSpec
     settings: GenerationSettings
     description: str
-    """The subject in words, as the untouched base was asked for it."""
+    """The subject in words, as in the prompts of the untouched base."""
     subject_attributes: Mapping[str, str]
     held_out: bool
     references: tuple[Path, ...]
@@ -53,7 +53,7 @@ class Report:
     images: Mapping[str, str] = field(default_factory=dict)
     """Paths of the generated images relative to `folder`, by `image_key`."""
     words: TriggerScores | None = None
-    """Each word of a run of outfits or of a pack asked for on its own; None for other kinds."""
+    """Scores of each trigger of outfits or of a pack; None for other kinds."""
 
     @property
     def html_path(self) -> Path:

@@ -146,7 +146,7 @@ class KnownImages:
     class_images: ScoredImages
     """The base's images of the class."""
     words_alone: ScoredImages
-    """The base's images of all that can be said of the subject in words."""
+    """The base's images generated from the subject's description."""
     impostors: Mapping[str, ScoredImages]
     """Images of other subjects by name."""
     mixed: Collection[str]

@@ -61,14 +61,14 @@ class ModelSource:
 
     @property
     def usual(self) -> KnownBase | None:
-        """What the base is known to like; of a fine-tuned one, what the model likes that it was made from."""
+        """The conventions of the base; for a fine-tuned base those of the model that it was made from."""
         from bakehouse.models.base_conventions import conventions_of
 
         return conventions_of(self.made_from or self.base, self.conventions)
 
     @property
     def guidance(self) -> float:
-        """The default guidance: what the base likes."""
+        """The default guidance: the base's usual one."""
         from bakehouse.models.base_conventions import USUAL_GUIDANCE
 
         usual = self.usual

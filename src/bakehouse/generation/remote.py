@@ -26,7 +26,7 @@ _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 """Without a word; a server that works sends one at least every 15 seconds."""
 _TRIES = 5
-"""Connections to follow one job: it goes on while the server is started again."""
+"""Connections to follow one job, which survives a restart of the server."""
 _PAUSE_SECONDS = 2.0
 _AT_ONCE = 8
 """Jobs that are queued ahead, so that the server can put their pictures into batches."""

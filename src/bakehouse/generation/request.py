@@ -48,7 +48,7 @@ class ImageRequest(SamplerRequest):
     steps: int = 20
     guidance: float | None = None
     """Classifier-free guidance (CFG scale); at 1 the negative prompt is ignored and a step costs half. None: what the
-    base likes (`core.model_catalogue.conventions`), 3 for crumb and 7 for Stable Diffusion."""
+    base's usual one (`core.model_catalogue.conventions`), 3 for crumb and 7 for Stable Diffusion."""
     guidance_rescale: float = 0.0
     """CFG rescale (Lin et al. 2023, arXiv:2305.08891, section 3.4): 0 is off, 0.7 is usual for zero-terminal-SNR
     models, which guidance overexposes."""

@@ -22,7 +22,7 @@ _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence, and what it says of models that are trained on a model under it."""
+    """A licence, and its conditions for models that are trained on a model under it."""
 
     id: str
     """The Hub's id, or our name of one that the Hub does not know."""

@@ -326,18 +326,18 @@ class Derivation:
             self.decide("prior.images", self.preset.prior_images, "many, so that none is memorised")
 
     def _usual(self, section: Literal["prior", "sample", "evaluate"], *names: str) -> None:
-        """Decide settings of images by what the base likes.
+        """Decide settings of images by the base's conventions.
 
-        What a known base likes is written down even where it is the recipe's default, so that a written recipe does not
+        Those of a known base are written even where they are the recipe's default, so that a written recipe does not
         change with a later table; of a family's entry only what differs.
         """
         if self.usual is None:
             return
-        likes = self.usual.conventions
+        conventions = self.usual.conventions
         for name in names:
-            settings, value = getattr(self.recipe, section), getattr(likes, name)
+            settings, value = getattr(self.recipe, section), getattr(conventions, name)
             unused = name == "negative" and settings.guidance <= 1
-            matters = value != getattr(settings, name) if likes.whole_family else bool(value)
+            matters = value != getattr(settings, name) if conventions.whole_family else bool(value)
             if name not in settings.model_fields_set and matters and not unused:
                 self.decide(f"{section}.{name}", value, self.usual.reason)
 

@@ -66,7 +66,7 @@ class Extension:
     images: ImageSet
     spec: ExtendSpec
     findings: tuple[Finding, ...]
-    """What the audit says of the dataset's variety."""
+    """The audit's findings about the dataset's variety."""
     aspects: tuple[Aspect, ...]
     wanted: tuple[Wanted, ...]
 

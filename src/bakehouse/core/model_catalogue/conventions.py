@@ -30,7 +30,7 @@ Side = Annotated[str, StringConstraints(pattern=r"^\d+x\d+$")]
 
 
 class Conventions(Spec):
-    """One entry: how a base model, or a family of them, is usually asked for images."""
+    """One entry: the usual settings and words of a base model, or of a family of them."""
 
     name: str
     title: str

@@ -78,7 +78,7 @@ class CutOut:
 
     @property
     def unusable(self) -> str:
-        """Why the subject cannot stand in another picture without a straight cut beside it; empty if it can."""
+        """Why a collage would show a straight cut of the subject; empty if it would not."""
         if {"left", "right"} <= self.cut:
             return "cut off at both sides"
         return "cut off at the top alone" if "top" in self.cut and "bottom" not in self.cut else ""

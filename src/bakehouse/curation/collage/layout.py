@@ -8,7 +8,7 @@ from dataclasses import dataclass
 HEADROOM = 0.03
 """Least share of the picture above a subject whose head is whole."""
 GROUND = 0.05
-"""Share of the picture below the feet of subjects that stand in it whole."""
+"""Share of the picture below the feet of full figures."""
 MARGIN = 0.02
 """Least share of the picture's width at each side of the two."""
 CLOSE_SHARE = 1 / 3
