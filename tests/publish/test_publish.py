@@ -274,9 +274,9 @@ def test_a_url_is_a_folder_too(learned_run):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense://x/y", "no protocol"),
+        ("nonsense://x/y", "not a protocol"),
         ("ftp://me:secretpassword@host/x", "holds a password"),
-        ("hub:me", "no repository of the Hub"),
+        ("hub:me", "not a repository of the Hub"),
         ("", "destination is empty"),
     ],
 )
