@@ -168,7 +168,7 @@ class RemoteModel:
             error = answer.json()["error"]
             message, hint = (str(error["message"]), str(error["hint"])) if isinstance(error, dict) else (str(error), "")
         except (requests.JSONDecodeError, KeyError, TypeError):
-            message, hint = f"it answered {answer.status_code}: not a server of bakehouse serve?", ""
+            message, hint = f"it answered {answer.status_code}; it may not be a server of `bakehouse serve`", ""
         said = f"{self.url}: {message}"
         if answer.status_code == 401:
             return UsageError(said, hint="set BAKEHOUSE_TOKEN to a token of that server: bakehouse tokens add NAME")

@@ -119,7 +119,7 @@ def _concept_errors(c: ConceptSpec, recipe: Recipe) -> Iterator[str]:
     people = characters_of(recipe)
     bases = {o.outfit: o.over for o in recipe.concepts if o.outfit}
     if not c.characters and not c.trigger_word:
-        yield ": whose images are these? add subject = 'zwx person', the character's trigger and class"
+        yield " has no subject: add subject = 'zwx person', the character's trigger and class"
     if c.over and not c.outfit:
         yield f".over = {c.over!r} needs outfit, the word of the outfit that builds on it"
     elif c.over and c.over not in bases:
