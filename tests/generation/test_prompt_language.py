@@ -183,7 +183,7 @@ def test_tags_and_comments_are_taken_out() -> None:
         ("a red] cat", "']' at character 6 closes no bracket"),
         ("a (red:1.2.3)", "the weight '1.2.3' at character 7 is not a number"),
         ("a [red:blue] cat", "[red:blue] at character 3 does not end in a number"),
-        ("a|b [c:d:2]", "'|' at character 2 stands outside of [ ]"),
+        ("a|b [c:d:2]", "'|' at character 2 is outside of [ ]"),
         ("[c:d:2] \\", "'\\\\' at character 9 escapes nothing"),
         ("[red:1.3]", "[red:1.3] at character 1 never switches: 1.3 is a share of the 10 steps"),
         ("[a:b:0]", "[a:b:0] at character 1 switches before the first step"),
