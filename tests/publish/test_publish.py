@@ -302,7 +302,7 @@ def with_copies(run):
 def test_a_doubtful_run_is_asked_about(make_run, tmp_path, capsys, concern):
     learned = NOTHING if concern == "nothing changed" else LEARNED
     run = make_run(tmp_path, learned, learned, evaluated=concern != "not evaluated")
-    if "repeats" in concern:
+    if "reproduces" in concern:
         with_copies(run)
     command = ["publish", str(run.folder), "--to", str(tmp_path / "out"), "--person", "none"]
     with pytest.raises(SystemExit) as e:
