@@ -86,8 +86,8 @@ def _brackets(nodes: Sequence[Node]) -> Iterator[str]:
     for node in walk(nodes):
         if isinstance(node, Emphasized) and node.opening.text == "[" and _has_colon(node):
             yield (
-                f"{_shown(node)} at {_place(node.opening.at)} does not end in a number, so it is read as weaker emphasis; "
-                "a switch is [from:to:when], a weight (text:1.2)"
+                f"{_shown(node)} at {_place(node.opening.at)} does not end in a number, so it is read as weaker "
+                "emphasis; a switch is [from:to:when], a weight (text:1.2)"
             )
 
 
