@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bakehouse.audit.all_checks import CHECKS, FAMILIES
+from bakehouse.audit.all_checks import CHECK_GROUPS, CHECKS
 from bakehouse.audit.audit_options import Limits
-from bakehouse.audit.check import Check
-from tools.check_tables import page_with_tables, write_page
+from tools.check_tables import check_row, page_with_tables, write_page
 
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 WORDS = {
@@ -20,13 +19,7 @@ def page(text: str) -> str:
     """Return the page with up-to-date tables."""
     limits = Limits()
     columns = ("id", "level", "finding", "threshold", "fix")
-    return page_with_tables(text, FAMILIES, columns, [_row(check, limits) for check in CHECKS])
-
-
-def _row(check: Check, limits: Limits) -> tuple[str, ...]:
-    fix = f"`{check.fix.format(**WORDS).strip()}`" if check.fix else check.advice
-    finding = f"{check.title} (heuristic)" if check.heuristic else check.title
-    return check.id, check.level, finding, check.threshold_text(limits), fix
+    return page_with_tables(text, CHECK_GROUPS, columns, [check_row(check, limits, WORDS) for check in CHECKS])
 
 
 if __name__ == "__main__":

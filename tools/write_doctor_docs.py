@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bakehouse.doctor.all_checks import CHECKS, FAMILIES
-from bakehouse.doctor.check import Check
+from bakehouse.doctor.all_checks import CHECK_GROUPS, CHECKS
 from bakehouse.doctor.doctor_options import Limits
-from tools.check_tables import page_with_tables, write_page
+from tools.check_tables import check_row, page_with_tables, write_page
 
 PAGE = Path(__file__).parent.parent / "docs" / "doctor.md"
 WORDS = {
@@ -22,14 +21,8 @@ WORDS = {
 def page(text: str) -> str:
     """Return the page with up-to-date tables."""
     limits = Limits()
-    columns = ("id", "level", "ailment", "when", "what helps")
-    return page_with_tables(text, FAMILIES, columns, [_row(check, limits) for check in CHECKS])
-
-
-def _row(check: Check, limits: Limits) -> tuple[str, ...]:
-    command = check.fix.format(**WORDS)
-    title = f"{check.title} (heuristic)" if check.heuristic else check.title
-    return check.id, check.level, title, check.threshold_text(limits), f"`{command}`" if command else check.advice
+    columns = ("id", "level", "problem", "when", "what helps")
+    return page_with_tables(text, CHECK_GROUPS, columns, [check_row(check, limits, WORDS) for check in CHECKS])
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def report(faulty) -> Report:
 
 
 def finding(name: str, level="warning", files=("a.png",), fix="bakehouse x", **more) -> Finding:
-    return Finding(name, level, name, "why", tuple(files), {}, "", fix, **more)
+    return Finding(id=name, level=level, title=name, why="why", files=tuple(files), fix=fix, **more)
 
 
 def of(*findings: Finding, images: int = 100) -> Report:

@@ -43,7 +43,7 @@ def test_a_healthy_run(typed, new_run):
     assert (code, len(out.splitlines())) == (0, 1)
 
 
-def test_an_ailment_has_its_figures_and_its_command(typed, new_run):
+def test_a_problem_has_its_figures_and_its_command(typed, new_run):
     run = new_run(settings={"optimizer.lr": 1e-2})
     code, out, _ = typed(run.folder)
     assert code == 0

@@ -134,7 +134,7 @@ def test_other_layouts_are_refused_by_name(run, tmp_path):
     code, _, err = run("weights", "convert", "zwx.pt", "--to", "peft", "-o", "out.safetensors")
     assert code == 2 and "an embedding has the layouts kohya, a1111, diffusers" in err
     code, _, err = run("weights", "convert", "zwx.pt", "-o", "out")
-    assert code == 2 and "no name of an embedding's file" in err
+    assert code == 2 and "not a name for an embedding's file" in err
     code, out, _ = run("weights", "convert", "zwx.pt", "-o", "out.safetensors", "--json")
     assert code == 0 and json.loads(out)["vectors"] == 1
     assert Path("out.safetensors").is_file()

@@ -56,7 +56,7 @@ def test_warnings_are_on_standard_error_and_no_failure(typed):
     code, out, err = typed("prompt", "a (red", "-q")
     assert code == 0
     assert "warning: '(' at character 3 is never closed" in err
-    assert "steps 1 to 20" in out and "bracket without a partner" not in out
+    assert "steps 1 to 20" in out and "unmatched bracket" not in out
 
 
 def test_values_that_are_not_allowed_are_refused(typed):

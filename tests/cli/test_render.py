@@ -140,7 +140,7 @@ def test_a_finding_is_shown_as_it_stands(capsys):
     from bakehouse.audit import Finding, Report
     from bakehouse.cli.render.audit import print_audit
 
-    finding = Finding("odd", "warning", "", why=ODD, files=("[0].png",), advice=ODD)
+    finding = Finding(id="odd", level="warning", title="", why=ODD, files=("[0].png",), advice=ODD)
     print_audit(Report("set", 1, 0, (finding,), ()), quiet=True)
     out = capsys.readouterr().out
     assert "[0].png" in out

@@ -1,4 +1,4 @@
-"""Runs and adapter files in which an ailment is made on purpose: written, not trained."""
+"""Runs and adapter files in which a problem is made on purpose: written, not trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each ailment of a file, or of two, is made on purpose and named; a healthy file is called healthy."""
+"""Each problem of a file, or of two, is made on purpose and named; a healthy file is called healthy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_command(line: str) -> None:
 
 def test_a_healthy_file_is_called_healthy_with_its_figures(healthy_file, tiny_folder):
     report = look(healthy_file, base=str(tiny_folder))
-    assert report.is_healthy and report.ailments == () and report.exit_code(strict=True) == 0
+    assert report.is_healthy and report.problems == () and report.exit_code(strict=True) == 0
     assert report.skipped == {}
     modules = len(adapter_info(healthy_file).modules)
     assert only(report, "A01").why == f"all numbers of {modules} modules are finite"
@@ -229,7 +229,7 @@ def test_independent_adapters_are_healthy_together(write_adapter, tmp_path):
     tags = json.dumps({"photos": {"qvx": 8}})
     header = {"modelspec.trigger_phrase": "qvx", "ss_tag_frequency": tags}
     report = look(a, write_adapter(tmp_path / "b.safetensors", seed=1, **header))
-    assert [f.id for f in report.ailments] == []
+    assert [f.id for f in report.problems] == []
     assert set(found(report, "B03").values()) == set(found(report, "B04").values()) == {"healthy"}
     assert len(found(report, "B03")) == 2  # UNet and text encoder
 

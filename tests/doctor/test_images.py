@@ -1,4 +1,4 @@
-"""Each ailment of the images is made on purpose in the world of squares, evaluated, and named."""
+"""Each problem of the images is made on purpose in the world of squares, evaluated, and named."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bakehouse.data.image_records import ImageRecord
 from bakehouse.doctor import Facts, Report, run_checks
 from bakehouse.doctor.facts import RunFacts
 from bakehouse.doctor.image_facts import look_at_images, read_evaluation, relative_sharpness
-from bakehouse.doctor.subject import Subject
+from bakehouse.doctor.run_or_files import RunOrFiles
 from bakehouse.evaluation import evaluate
-from bakehouse.evaluation.word_groups import (
-    ask_words,
+from bakehouse.evaluation.trigger_groups import (
     measure,
-    saved_answers,
-    word_groups,
+    saved_trigger_scores,
+    score_triggers,
+    trigger_groups,
 )
 from bakehouse.recipe import Recipe
 from bakehouse.vision.faces import Face
@@ -43,7 +43,7 @@ def examine_images(tmp_path, text: str, *, scorer=None, detector=None, images: i
     scorer = scorer or SquareScorer()
     result_of(evaluate(run, scorer=scorer, generator=SquareGenerator(), changes={"weights": [1.0]}))
     facts, missing = look_at_images(read_evaluation(run), scorer, detector)
-    return run_checks(facts_of(run, evaluation=facts, missing=missing), Subject(run=run))
+    return run_checks(facts_of(run, evaluation=facts, missing=missing), RunOrFiles(run=run))
 
 
 def facts_of(run, **more) -> Facts:
@@ -102,7 +102,7 @@ def test_a_burnt_run_with_a_gentler_checkpoint_names_it(tmp_path):
     result_of(evaluate(run, scorer=scorer, generator=SquareGenerator(), changes={"weights": [1.0]}))
     facts = read_evaluation(run)
     burnt = next(c for c in facts.report.cells if c.epoch == 2)
-    report = run_checks(facts_of(run, evaluation=dataclasses.replace(facts, shown=burnt)), Subject(run=run))
+    report = run_checks(facts_of(run, evaluation=dataclasses.replace(facts, shown=burnt)), RunOrFiles(run=run))
     gentler = f"{run.folder}/weights/zwx-person-000001.safetensors"
     assert only(report, "D03").fix == f"bakehouse generate {gentler} 'zwx person' --weight 1"
 
@@ -133,7 +133,7 @@ def test_smeared_faces_by_the_scorer(tmp_path):
     run, scorer = make_run(tmp_path, ["1 0 0"]), SmearedFaces()
     result_of(evaluate(run, scorer=scorer, generator=Smearing(), changes={"weights": [1.0]}))
     facts, _ = look_at_images(read_evaluation(run), scorer, None)
-    report = run_checks(facts_of(run, evaluation=facts), Subject(run=run))
+    report = run_checks(facts_of(run, evaluation=facts), RunOrFiles(run=run))
     finding = only(report, "D06")
     assert finding.result == "warning" and finding.why.startswith("smeared faces in 50 % ")
     healthy = examine_images(tmp_path / "healthy", "1 0 0", scorer=SmearedFaces())
@@ -171,7 +171,7 @@ def test_faces_softer_than_in_the_photos_are_named(tmp_path):
         low = 0.9 if name == "sharp" else 0.2
         faces = FaceFacts(None, None, Interval((low + high) / 2, low, high, 24))
         facts = facts_of(run, evaluation=dataclasses.replace(evaluation, faces=faces))
-        results[name] = only(run_checks(facts, Subject(run=run)), "D06").result
+        results[name] = only(run_checks(facts, RunOrFiles(run=run)), "D06").result
     assert results == {"soft": "warning", "open": "undecided", "sharp": "healthy"}
 
 
@@ -217,23 +217,23 @@ def outfit_run(tmp_path):
 
 def examine_outfits(tmp_path, coats) -> Report:
     run, recipe, records = outfit_run(tmp_path)
-    groups = word_groups(recipe, records)
+    groups = trigger_groups(recipe, records)
     weights = (run.list_weights()[-1], 1.0)
     outfits = result_of(
-        ask_words(run, recipe, groups, weights, count=8, scorer=SquareScorer(), generator=OutfitGenerator(coats))
+        score_triggers(run, recipe, groups, weights, count=8, scorer=SquareScorer(), generator=OutfitGenerator(coats))
     )
-    assert saved_answers(run, groups, weights) == outfits
-    return run_checks(facts_of(run, outfits=outfits), Subject(run=run))
+    assert saved_trigger_scores(run, groups, weights) == outfits
+    return run_checks(facts_of(run, outfits=outfits), RunOrFiles(run=run))
 
 
 def test_triggers_that_stand_for_some_of_the_images_are_compared(tmp_path):
     _, recipe, records = outfit_run(tmp_path)
-    groups = word_groups(recipe, records)
+    groups = trigger_groups(recipe, records)
     # zwx is in all images: it is what the outfits have in common.
     assert [(g.word, g.prompt, len(g.photos)) for g in groups] == [
         ("qvx", "zwx person, qvx coat", 8), ("wbx", "zwx person, wbx coat", 8),
     ]  # fmt: skip
-    assert word_groups(recipe, records[:8]) == []
+    assert trigger_groups(recipe, records[:8]) == []
 
 
 def test_outfits_that_are_told_apart_are_healthy(tmp_path):
@@ -265,21 +265,21 @@ def test_photos_that_the_scorer_cannot_tell_apart_decide_nothing():
     run = SimpleNamespace(folder="run")
     recipe = Recipe.parse({"concepts": [{"folder": "photos", "subject": "zwx person"}]})
     of_run = RunFacts("run", recipe, started=True, finished=True, planned_steps=1, steps=(), failed=None)
-    report = run_checks(Facts(run=of_run, outfits=facts), Subject(run=run))  # type: ignore[arg-type]
+    report = run_checks(Facts(run=of_run, outfits=facts), RunOrFiles(run=run))  # type: ignore[arg-type]
     assert set(found(report, "D07").values()) == {"undecided"}
 
 
 def test_a_comparison_of_other_weights_is_not_used(tmp_path):
     run, recipe, records = outfit_run(tmp_path)
-    groups = word_groups(recipe, records)
+    groups = trigger_groups(recipe, records)
     weights = run.list_weights()[-1]
-    made = ask_words(
+    made = score_triggers(
         run, recipe, groups, (weights, 1.0), count=4, scorer=SquareScorer(), generator=OutfitGenerator(honest)
     )
     result_of(made)
-    assert saved_answers(run, groups, (weights, 0.8)) is None
+    assert saved_trigger_scores(run, groups, (weights, 0.8)) is None
     weights.write_text("0.5 0 0")
-    assert saved_answers(run, groups, (weights, 1.0)) is None
+    assert saved_trigger_scores(run, groups, (weights, 1.0)) is None
 
 
 def test_with_draw_the_images_are_made_and_later_calls_use_them(new_run, monkeypatch):
@@ -292,7 +292,7 @@ def test_with_draw_the_images_are_made_and_later_calls_use_them(new_run, monkeyp
     for path in Recipe.load(run.recipe).concepts[0].folder.glob("*.png"):
         square(*(RED_COAT, GREEN_COAT)[int(path.stem) % 2], "yellow", noise=int(path.stem)).save(path)
     generator = OutfitGenerator(honest)
-    for place in ("evaluation.evaluate_run", "evaluation.word_groups"):
+    for place in ("evaluation.evaluate_run", "evaluation.trigger_groups"):
         monkeypatch.setattr(f"bakehouse.{place}.pipeline", lambda *_: generator)
     for place in ("evaluate_run", "image_scorers"):
         monkeypatch.setattr(f"bakehouse.evaluation.{place}.scorer_for", lambda *_: SquareScorer())

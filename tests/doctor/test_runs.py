@@ -1,4 +1,4 @@
-"""Each ailment of a training is made on purpose and named; a healthy run is called healthy."""
+"""Each problem of a training is made on purpose and named; a healthy run is called healthy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settings_of(command: str) -> dict[str, str]:
 def test_a_healthy_run_is_called_healthy_with_its_figures(new_run):
     run = new_run()
     report = look(run)
-    assert report.is_healthy and report.ailments == ()
+    assert report.is_healthy and report.problems == ()
     assert report.exit_code(strict=True) == 0
     plan = make_plan(Recipe.load(run.recipe))
     assert only(report, "C01").why == f"all {plan.steps:,} losses are finite"

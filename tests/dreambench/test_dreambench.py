@@ -180,7 +180,7 @@ def test_examples_get_prompts_of_the_package_and_the_table_says_what_scored_them
     result, _ = run(found, tmp_path / "out", Trainer(), scorer, SquareGenerator(), prompts=3)
     text = markdown(result)
     assert "tagger's embedding (for DINO) | CLIP-I: not measured | tagger's prompt accuracy (for CLIP-T)" in text
-    assert "do not compare with the published" in text and "Styles are no subjects" in text
+    assert "cannot be compared with the published" in text and "Styles are not subjects" in text
 
 
 @pytest.mark.parametrize("class_word", [*LIVE, "mug", "stuffed animal"])

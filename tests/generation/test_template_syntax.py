@@ -146,7 +146,7 @@ PINNED = ["ei, j", "gj, k", "hk", "gi, k, j"]
         ("{3-1$$a|b}", "from 3 to 1"),
         ("{@a|b}", "depends on its image's seed alone"),
         ("__@season__", "leave '@' out"),
-        ("__dress(red)__", "'red' is no variable"),
+        ("__dress(red)__", "'red' is not a variable"),
         ("{" * 60, "nested more than 50 deep"),
     ],
 )

@@ -99,7 +99,7 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BakehouseError, match="overflows"):
         huge = TextualInversion("zwx", None, {"": torch.full((1, 8), 1e6)})
         write_textual_inversion(huge, tmp_path / "zwx.safetensors", dtype=torch.float16)
-    with pytest.raises(UsageError, match=r"zwx.txt is no name of an embedding's file"):
+    with pytest.raises(UsageError, match=r"zwx.txt is not a name for an embedding's file"):
         write_textual_inversion(TextualInversion("zwx", None, {"": torch.ones(1, 8)}), tmp_path / "zwx.txt")
     assert not list(tmp_path.iterdir())
 

@@ -274,9 +274,9 @@ def test_a_url_is_a_folder_too(learned_run):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense://x/y", "no protocol"),
+        ("nonsense://x/y", "not a protocol"),
         ("ftp://me:secretpassword@host/x", "holds a password"),
-        ("hub:me", "no repository of the Hub"),
+        ("hub:me", "not a repository of the Hub"),
         ("", "destination is empty"),
     ],
 )
@@ -298,11 +298,11 @@ def with_copies(run):
     write_json(run.report / "scores.json", value)
 
 
-@pytest.mark.parametrize("concern", ["nothing changed", "repeats its training images", "not evaluated"])
+@pytest.mark.parametrize("concern", ["nothing changed", "reproduces its training images", "not evaluated"])
 def test_a_doubtful_run_is_asked_about(make_run, tmp_path, capsys, concern):
     learned = NOTHING if concern == "nothing changed" else LEARNED
     run = make_run(tmp_path, learned, learned, evaluated=concern != "not evaluated")
-    if "repeats" in concern:
+    if "reproduces" in concern:
         with_copies(run)
     command = ["publish", str(run.folder), "--to", str(tmp_path / "out"), "--person", "none"]
     with pytest.raises(SystemExit) as e:

@@ -180,9 +180,9 @@ def test_a_pack_that_never_shows_both_is_warned(tmp_path):
         ("outfits", "", {"coat": (1, "x")}, "has no subject"),
         ("pack", "zwx person", {"zwx person": (1, "x")}, "a pack has several"),
         ("outfits", "zwx person", {".": (1, "x")}, "has no folders"),
-        ("outfits", "zwx person", {"dress + vest": (1, "x"), "coat": (1, "x")}, "'dress' is no folder beside it"),
+        ("outfits", "zwx person", {"dress + vest": (1, "x"), "coat": (1, "x")}, "'dress' is not a folder beside it"),
         ("outfits", "zwx person", {"coat": (1, "x"), "loose": (1, "x"), ".": (2, "x")}, "2 images beside the folders"),
-        ("pack", "", {"zwx person": (1, "x"), "zwx person + wbx cat": (1, "x")}, "'wbx cat' is no folder beside it"),
+        ("pack", "", {"zwx person": (1, "x"), "zwx person + wbx cat": (1, "x")}, "'wbx cat' is not a folder beside it"),
     ],
 )  # fmt: skip
 def test_folders_that_cannot_be_read_are_refused(tmp_path, kind, subject, folders, message):
@@ -197,7 +197,7 @@ def test_folders_that_cannot_be_read_are_refused(tmp_path, kind, subject, folder
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("outfits", {"1.over": "drees"}, "concepts.1.over = 'drees' is no outfit of this recipe.*did you mean 'dress'"),
+        ("outfits", {"1.over": "drees"}, "over = 'drees' is not an outfit of this recipe.*did you mean 'dress'"),
         ("outfits", {"0.over": "vest"}, "build on each other in a circle"),
         ("outfits", {"2.subject": "qvk robot"}, "set kind = 'pack'"),
         ("pack", {}, "set kind = 'outfits'"),

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.generation.digital_source_type import SOURCE_TYPE
 from bakehouse.generation.infotext import Infotext, encode
-from bakehouse.generation.provenance import SOURCE_TYPE
 from bakehouse.serve.settings import ServeSettings
 from bakehouse.serve.work.engine import EngineSettings
 from bakehouse.serve.work.safety import SafetyChecker

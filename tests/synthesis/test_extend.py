@@ -153,7 +153,7 @@ def test_runs_that_cannot_extend_are_refused(evaluated, second, tmp_path):
     value["pick"]["weights"] = ""
     scores.write_text(json.dumps(value))
     try:
-        with pytest.raises(UsageError, match="none is good enough to draw with"):
+        with pytest.raises(UsageError, match="none is good enough to generate with"):
             Extension.make(evaluated, second, ExtendSpec())
     finally:
         scores.write_text(text)

@@ -19,7 +19,7 @@ from bakehouse.core.run_folder import Run
 from bakehouse.data.open_image import open_image
 from bakehouse.evaluation import Report
 from bakehouse.evaluation.metrics import Interval, proportion
-from bakehouse.evaluation.word_groups import AskedGroup
+from bakehouse.evaluation.trigger_groups import TriggerGroupScores
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
 from tools.triggers.arms import CLASS, MAROON_HOODIE, TEAL_OVERALLS, VARIED, WORD, Arm, Group, write_images
 
@@ -98,7 +98,7 @@ def rows(report: Report, tagger: CrumbTagger) -> list[Row]:
     return made
 
 
-def _row(group: AskedGroup, of: dict[str, list[bool]], character: list[bool]) -> Row:
+def _row(group: TriggerGroupScores, of: dict[str, list[bool]], character: list[bool]) -> Row:
     own = of.get(group.word)
     neither = [not any(each) for each in zip(*of.values(), strict=True)]
     wanted, least = (group.word, OWN_WORD) if own is not None else ("neither outfit", NEITHER)

@@ -14,10 +14,11 @@ from torch import Tensor
 from bakehouse.adapters.adapter_file import AdapterFile, coverage_of_tensors, from_state, matches_nothing
 from bakehouse.adapters.file_coverage import Coverage
 from bakehouse.adapters.peft_format import STANDARD_NAMES, read_settings
-from bakehouse.adapters.tensor_files import check_suffix, damaged, open_tensors, read_pickle
+from bakehouse.adapters.tensor_files import check_suffix, open_tensors, read_pickle
 from bakehouse.adapters.tensor_names import group_by_module, number_text_encoders, seems_sdxl
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files_of_adapter import DIFFUSERS_FILE, PEFT_FILE, adapter_files
+from bakehouse.pickles import damaged
 
 _PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import (
-    AdapterLayer,
     Base,
     ForwardPath,
+    ScaledLayer,
     full_precision,
     linear_map,
     own_weight,
@@ -55,7 +55,7 @@ def lengths(weight: Tensor, on_output: bool) -> Tensor:
     return norm.view(-1, 1, *kernel) if on_output else norm.view(1, -1, *kernel)
 
 
-class DecomposableLayer(AdapterLayer):
+class DecomposableLayer(ScaledLayer):
     """A layer that computes ΔV in `update`; with a `dora_scale` m, ΔW is m V / ||V|| - W, without one ΔV."""
 
     has_cheap_norms: ClassVar[bool] = False

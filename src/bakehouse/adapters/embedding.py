@@ -43,7 +43,7 @@ class EmbeddingSpec(Spec):
     lr: Annotated[Annotated[float, Field(gt=0)] | None, _ON] = None
     """Learning rate of the vectors. Default: from the plan."""
     until: Annotated[float, Field(gt=0, le=1), _ON] = 1.0
-    """Share of the training after which the vectors stop and only the adapter goes on."""
+    """Share of the training after which the vectors are frozen and only the adapter trains."""
     keep_norm: Annotated[bool, _ON] = False
     """After each step scale each vector to the norm of the initial words, so that it does not outweigh other words."""
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
 from bakehouse.adapters.layer import (
-    AdapterLayer,
     Base,
     ForwardPath,
+    ScaledLayer,
     Weight,
     compute_input,
     drop_channels,
@@ -59,14 +59,13 @@ def _shapes(base: Base, rank: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-class GLoRALayer(AdapterLayer):
+class GLoRALayer(ScaledLayer):
     """One module's four factors and alpha."""
 
     algorithm = "GLoRA"
     suffixes: ClassVar[frozenset[str]] = frozenset(
         {"a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight", "alpha"}
     )
-    alpha: Tensor
     dropout: float = 0.0
     rank_dropout: float = 0.0
 
@@ -74,13 +73,10 @@ class GLoRALayer(AdapterLayer):
         super().__init__()
         self.a1, self.a2 = Weight(tensors["a1"]), Weight(tensors["a2"])
         self.b1, self.b2 = Weight(tensors["b1"]), Weight(tensors["b2"])
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
-        self.scale = float(self.alpha) / self.rank
+        self.set_alpha(alpha)
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        # The state's alpha is the one that counts, not the settings'.
-        self.scale = float(self.alpha) / self.rank
+    def alpha_over_rank(self) -> float:
+        return float(self.alpha) / self.rank
 
     @classmethod
     def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:

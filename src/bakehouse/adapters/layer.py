@@ -11,7 +11,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +136,28 @@ class AdapterLayer(nn.Module, ABC):
     def is_dropped(self) -> bool:
         """Return whether module dropout leaves the layer out of this call."""
         return self.training and self.module_dropout > 0 and float(torch.rand(())) < self.module_dropout
+
+
+class ScaledLayer(AdapterLayer):
+    """A layer whose update counts alpha / rank."""
+
+    alpha: Tensor
+    scale: float
+    """alpha / rank, kept as a number: to read the buffer would wait for the device."""
+
+    @abstractmethod
+    def alpha_over_rank(self) -> float:
+        """Return the factor on the update."""
+
+    def set_alpha(self, alpha: float) -> None:
+        """Set alpha; the factors are there already."""
+        self.register_buffer("alpha", torch.tensor(float(alpha)))
+        self.scale = self.alpha_over_rank()
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        # The state's alpha is the one that counts, not the settings'.
+        self.scale = self.alpha_over_rank()
 
 
 StrengthByPlace = Callable[[Tensor], Tensor | float]

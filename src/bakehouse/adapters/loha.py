@@ -79,19 +79,16 @@ class LoHaLayer(DecomposableLayer):
     hada_w2_b: nn.Parameter
     hada_t1: nn.Parameter | None
     hada_t2: nn.Parameter | None
-    alpha: Tensor
     rank_dropout: float = 0.0
 
     def __init__(self, tensors: Mapping[str, Tensor], alpha: float, *, magnitudes: Tensor | None = None) -> None:
         super().__init__(magnitudes)
         for name in (*_NAMES, "hada_t1", "hada_t2"):
             self.register_parameter(name, nn.Parameter(tensors[name]) if name in tensors else None)
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
-        self.scale = float(self.alpha) / self.rank
+        self.set_alpha(alpha)
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self.scale = float(self.alpha) / self.rank
+    def alpha_over_rank(self) -> float:
+        return float(self.alpha) / self.rank
 
     @classmethod
     def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:

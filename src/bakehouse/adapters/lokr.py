@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -139,7 +139,6 @@ class LoKrLayer(DecomposableLayer):
     lokr_w2_a: nn.Parameter
     lokr_w2_b: nn.Parameter
     lokr_t2: nn.Parameter | None
-    alpha: Tensor
     rank_dropout: float = 0.0
 
     def __init__(
@@ -153,17 +152,12 @@ class LoKrLayer(DecomposableLayer):
         super().__init__(magnitudes)
         for name in _NAMES:
             self.register_parameter(name, nn.Parameter(tensors[name]) if name in tensors else None)
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
         self.kernel = kernel
-        self.scale = self._scale()
+        self.set_alpha(alpha)
 
-    def _scale(self) -> float:
+    def alpha_over_rank(self) -> float:
         pair = self.lokr_w1_b if self.lokr_w1 is None else self.lokr_w2_b if self.lokr_w2 is None else None
         return 1.0 if pair is None else float(self.alpha) / pair.shape[0]
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self.scale = self._scale()
 
     @classmethod
     def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:

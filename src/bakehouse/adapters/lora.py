@@ -97,7 +97,6 @@ class LoRALayer(DecomposableLayer):
     )
     has_cheap_norms = True
     zero_initialized = frozenset({"lora_up.weight"})
-    alpha: Tensor
 
     def __init__(
         self,
@@ -115,16 +114,13 @@ class LoRALayer(DecomposableLayer):
         self.lora_down = Weight(down)
         self.lora_up = Weight(up)
         self.lora_mid = None if mid is None else Weight(mid)
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
-        self.scale = float(self.alpha) / down.shape[0]
+        self.set_alpha(alpha)
         self.dropout = dropout
         self.rank_dropout = rank_dropout
         self.module_dropout = module_dropout
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        # The state's alpha is the one that counts, not the settings'.
-        self.scale = float(self.alpha) / self.rank
+    def alpha_over_rank(self) -> float:
+        return float(self.alpha) / self.rank
 
     @classmethod
     def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:

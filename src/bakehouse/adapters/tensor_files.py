@@ -8,9 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import pickle
-import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,28 +21,13 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.files import atomic_path, check_file_name
 from bakehouse.core.finite import check_finite, count_not_finite
-from bakehouse.core.not_weights import not_weights
-from bakehouse.dtypes import DTYPES
+from bakehouse.dtypes import DTYPES, SAFETENSORS_DTYPES
+from bakehouse.pickles import damaged, load_pickle, tensors_of
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
-_NAMES: Mapping[str, torch.dtype] = {
-    "I64": torch.int64,
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "I32": torch.int32,
-    "BF16": torch.bfloat16,
-    "F16": torch.float16,
-    "I16": torch.int16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-"""The format's names in the order in which the library writes them, the widest first."""
-_DTYPE_NAMES = {dtype: name for name, dtype in _NAMES.items()}
-_ORDER = {name: place for place, name in enumerate(_NAMES)}
+_DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
+_ORDER = {name: place for place, name in enumerate(SAFETENSORS_DTYPES)}
 
 
 @dataclass(frozen=True)
@@ -129,16 +111,10 @@ def check_suffix(path: Path) -> None:
 
 
 def _shape(part: Any, path: Path, name: str) -> Shape:
-    dtype = _NAMES.get(part.get_dtype())
+    dtype = SAFETENSORS_DTYPES.get(part.get_dtype())
     if dtype is None:
         raise BakehouseError(f"{path}: {name} has the type {part.get_dtype()}, which is not supported")
     return Shape(dtype, tuple(part.get_shape()))
-
-
-def damaged(path: Path, e: Exception) -> BakehouseError:
-    """Return the error of a file that cannot be read: it is something else, or damaged."""
-    hint = "the file is damaged or incomplete; download it again"
-    return not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint=hint)
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
@@ -147,23 +123,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     Raises:
         BakehouseError: it is damaged, holds more than tensors and plain values, or holds no tensors.
     """
-    try:
-        with warnings.catch_warnings():
-            # The user need not know of an unusual pickle protocol: what cannot be read is refused below.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, AttributeError) as e:
-        raise not_weights(path) or BakehouseError(
-            f"{path} is a pickle that holds more than tensors, and is refused because it could run code",
-            hint="download a .safetensors version of it",
-        ) from e
-    except Exception as e:  # of a file that is no pickle, or a cut one, torch raises anything
-        raise damaged(path, e) from e
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise BakehouseError(f"{path} holds no tensors")
-    return tensors
+    return tensors_of(load_pickle(path), path)
 
 
 @dataclass(frozen=True)

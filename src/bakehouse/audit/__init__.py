@@ -1,6 +1,6 @@
 """Audit of a dataset: findings with figures, and the command that fixes each."""
 
-from bakehouse.audit.all_checks import CHECKS, FAMILIES
+from bakehouse.audit.all_checks import CHECK_GROUPS, CHECKS
 from bakehouse.audit.audit_options import AuditSpec, Limits
 from bakehouse.audit.check import Check, CheckFinding
 from bakehouse.audit.detector_availability import Detectors, installed_detectors
@@ -12,7 +12,7 @@ from bakehouse.audit.run_audit import audit, run_checks
 
 __all__ = [
     "CHECKS",
-    "FAMILIES",
+    "CHECK_GROUPS",
     "AuditSpec",
     "Changes",
     "Check",

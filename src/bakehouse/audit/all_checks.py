@@ -18,7 +18,7 @@ _EDIT = "bakehouse captions edit {folder}"
 _PLAN = "bakehouse plan {plan} -o {recipe}"
 _TAG = "bakehouse captions tag {folder} --existing replace"
 
-FAMILIES = {"A": "Files", "B": "Pixels", "C": "Captions", "D": "Triggers", "E": "Balance", "F": "Masks"}
+CHECK_GROUPS = {"A": "Files", "B": "Pixels", "C": "Captions", "D": "Triggers", "E": "Balance", "F": "Masks"}
 
 # fmt: off
 CHECKS: tuple[Check, ...] = (

@@ -11,8 +11,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import CheckFinding, Level, image_findings, percent
+from bakehouse.audit.check import CheckFinding, image_findings, percent
 from bakehouse.audit.facts import Facts, ImageFacts
+from bakehouse.core.checks import Level
 from bakehouse.core.message_text import counted
 from bakehouse.data.buckets import Placement, assign, bucket_table
 

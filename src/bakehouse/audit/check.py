@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bakehouse.audit.audit_options import AuditSpec, Limits
+from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.facts import Facts
+from bakehouse.core.checks import BaseCheck, Level
 from bakehouse.core.message_text import counted
 
-Level = Literal["error", "warning", "info"]
-LEVELS: tuple[Level, ...] = ("error", "warning", "info")
 Input = Literal["", "faces", "text", "triggers", "vocabulary", "masks", "quality"]
 """What a check may need beside the images: results of detectors, declared triggers, a vocabulary, masks."""
 
@@ -40,31 +39,15 @@ CheckFn = Callable[[Facts, AuditSpec], Iterable[CheckFinding]]
 
 
 @dataclass(frozen=True)
-class Check:
-    """One row of the table of checks."""
+class Check(BaseCheck[CheckFn]):
+    """One row of the table of checks; tags in `fix` are escaped by `quote_argument`."""
 
-    id: str
-    level: Level
-    title: str
-    run: CheckFn
-    threshold: str = ""
-    """When the check reports; names of `Limits` in braces."""
-    fix: str = ""
-    """Command template with `{folder}` and other placeholders; tags in it are escaped by `quote_argument`."""
-    advice: str = ""
-    """What to do where no command can fix it."""
     advice_instead_of_drop: str = ""
     """What to do where most images are affected, so that dropping them is no option."""
     requires: Input = ""
     """The check is skipped without this input."""
     uses: Input = ""
     """Optional input, used where it is available."""
-    heuristic: bool = False
-    """A rule of thumb: its findings need a look at the images."""
-
-    def threshold_text(self, limits: Limits) -> str:
-        """Return the threshold with its figures."""
-        return self.threshold.format(**limits.model_dump())
 
 
 def image_findings(

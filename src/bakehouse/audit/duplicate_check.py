@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import CheckFinding, Level
+from bakehouse.audit.check import CheckFinding
 from bakehouse.audit.facts import Facts
+from bakehouse.core.checks import Level
 from bakehouse.core.message_text import counted
 from bakehouse.curation.dedupe import Dedupe, DuplicateFinding
 from bakehouse.data.image_records import ImageSet

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakehouse.audit.all_checks import FAMILIES
-from bakehouse.audit.check import LEVELS, Level
+from bakehouse.audit.all_checks import CHECK_GROUPS
 from bakehouse.audit.report import Changes, Finding, Report
+from bakehouse.core.checks import LEVELS, Level, by_reason
 from bakehouse.core.files import write_html
 from bakehouse.core.html_pages import render, webp_uri
 
@@ -90,20 +90,20 @@ def render_html_report(report: Report, changes: Changes | None = None) -> str:
         changes=changes,
         fewer=[] if changes is None else [(f, len(old)) for f, new, old in changes.changed if old and not new],
         filters=[("all", "All"), *((level, _LEVELS[level].plural) for level in LEVELS)],
-        families=_families(report, report.findings if changes is None else changes.worse),
-        skipped=_by_reason(report.skipped),
+        groups=_groups(report, report.findings if changes is None else changes.worse),
+        skipped=by_reason(report.skipped),
     )
 
 
-def _families(report: Report, findings: Iterable[Finding]) -> list[tuple[str, list[_Card]]]:
-    """Group the findings by the family of their checks; families without findings are left out."""
+def _groups(report: Report, findings: Iterable[Finding]) -> list[tuple[str, list[_Card]]]:
+    """Return the findings by groups of checks, with the title of each group that has any."""
     cards: dict[str, list[_Card]] = {}
     anchored: set[str] = set()
     for finding in findings:
         anchor = "" if finding.id in anchored else finding.id
         anchored.add(finding.id)
         cards.setdefault(finding.id[0], []).append(_card(report, finding, anchor))
-    return [(family, cards[letter]) for letter, family in FAMILIES.items() if letter in cards]
+    return [(title, cards[letter]) for letter, title in CHECK_GROUPS.items() if letter in cards]
 
 
 def _card(report: Report, finding: Finding, anchor: str) -> _Card:
@@ -118,11 +118,3 @@ def _card(report: Report, finding: Finding, anchor: str) -> _Card:
         files=tuple((name, finding.notes.get(name, "")) for name in finding.files[:MAX_FILES]),
         unnamed=max(0, len(finding.files) - MAX_FILES),
     )
-
-
-def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the ids of skipped checks by the reason why they were skipped."""
-    reasons: dict[str, list[str]] = {}
-    for check, reason in skipped.items():
-        reasons.setdefault(reason, []).append(check)
-    return reasons

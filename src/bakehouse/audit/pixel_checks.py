@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import CheckFinding, Level, image_findings, percent
+from bakehouse.audit.check import CheckFinding, image_findings, percent
 from bakehouse.audit.crop_candidates import crop_names, possible_crops, stem
 from bakehouse.audit.facts import Facts, ImageFacts
 from bakehouse.audit.image_stats import cluster_outlines
+from bakehouse.core.checks import Level
 from bakehouse.core.message_text import counted, listed
 from bakehouse.curation.clean.clean import KINDS
 from bakehouse.curation.clean.tag_bubbles import BUBBLE_TAG

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bakehouse.audit.check import LEVELS, Level
+from bakehouse.core.checks import BaseFinding, Level, exit_code
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
 
@@ -20,33 +20,15 @@ _JSON_KEYS = {"heuristic": "unsure"}
 """Fields of a finding whose key in JSON differs."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a check found, ready to be shown."""
+@dataclass(frozen=True, kw_only=True)
+class Finding(BaseFinding):
+    """One thing that a check found in a dataset."""
 
-    id: str
     level: Level
-    title: str
-    why: str
-    """One sentence with figures."""
     files: tuple[str, ...] = ()
     """Names in the dataset; empty where the finding is about the whole dataset."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """The figure of each file."""
-    threshold: str = ""
-    fix: str = ""
-    """The command that fixes it; empty where nothing has to be fixed or no command can fix it."""
-    advice: str = ""
-    """What to do where no command can fix it."""
-    heuristic: bool = False
-    """Found by a rule of thumb: needs a look at the images."""
-    key: str = ""
-    """Distinguishes several findings of one check."""
-
-    @property
-    def name(self) -> str:
-        """Id and key, the same in every audit: `B02`, or `B02 face`."""
-        return f"{self.id} {self.key}".strip()
 
     def benefit(self, images: int) -> float:
         """Return images affected x severity; a finding about the whole dataset affects all `images`."""
@@ -120,7 +102,7 @@ class Report:
 
     def exit_code(self, *, strict: bool = False) -> int:
         """Return 1 if there are errors (with `strict`, also warnings), else 0."""
-        return exit_code(self.findings, strict=strict)
+        return exit_code((f.level for f in self.findings), strict=strict)
 
     def fixes(self, most: int = 5) -> tuple[Fix, ...]:
         """Return the `most` most effective commands, by images affected x severity of all that each fixes."""
@@ -180,12 +162,6 @@ class Report:
             skipped=dict(values["skipped"]),
             settings=dict(values["settings"]),
         )
-
-
-def exit_code(findings: Sequence[Finding], *, strict: bool = False) -> int:
-    """Return 1 if one of the findings is an error (with `strict`, also a warning), else 0."""
-    bad = LEVELS[: 2 if strict else 1]
-    return int(any(f.level in bad for f in findings))
 
 
 def read_report(path: Path) -> Report:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from bakehouse.audit.all_checks import CHECKS
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import LEVELS, Check, CheckFinding
+from bakehouse.audit.check import Check, CheckFinding
 from bakehouse.audit.detector_availability import Detectors, installed_detectors
 from bakehouse.audit.facts import Facts
 from bakehouse.audit.gather_facts import Progress, collect_facts
 from bakehouse.audit.report import Finding, Report
+from bakehouse.core.checks import LEVELS
 from bakehouse.core.errors import UsageError
 from bakehouse.data.scan import check_image_folder, list_files
 

@@ -7,9 +7,10 @@ import posixpath
 from collections.abc import Callable, Iterable
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import CheckFinding, Level, percent, quote_argument
+from bakehouse.audit.check import CheckFinding, percent, quote_argument
 from bakehouse.audit.facts import Facts
 from bakehouse.captions.triggers.findings import ALWAYS_CAPTIONED
+from bakehouse.core.checks import Level
 from bakehouse.core.files import file_exists
 from bakehouse.core.message_text import counted, listed
 from bakehouse.data.captions import split_tags

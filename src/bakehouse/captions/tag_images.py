@@ -25,7 +25,7 @@ from bakehouse.data.captions import read_caption
 from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.scan import nfc
+from bakehouse.data.scan import name_key
 from bakehouse.data.tags import join_tags, keeps_underscores, key, split_caption
 from bakehouse.vision.taggers.base import MIN_SCORE, Tagger, TagPrediction
 from bakehouse.vision.taggers.factory import load_tagger
@@ -177,7 +177,7 @@ class _Target:
 
 
 def _stem(path: Path) -> str:
-    return nfc(str(path.with_suffix(""))).casefold()
+    return name_key(path.with_suffix(""))
 
 
 def _append(line: str, new: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ def doctor(
 ) -> None:
     """Find what is wrong with a run or adapter files.
 
-    Each ailment has its figures and the command that helps. Exit code 1 if there are errors.
+    Each problem has its figures and the command that helps. Exit code 1 if there are errors.
     """
     from bakehouse.cli.render.doctor import print_report
     from bakehouse.cli.render.events import progress_renderer

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bakehouse.generation import ImageRequest
     from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
-    from bakehouse.generation.image_sources import ImageSource
+    from bakehouse.generation.img2img_inputs import Img2ImgInput
 
 _inpainting = partial(typer.Option, rich_help_panel=INPAINTING)
 _hires = partial(typer.Option, rich_help_panel=HIRES)
@@ -92,12 +92,12 @@ class DrawOptions:
         Raises:
             Problems: values out of range, options that have no effect, or images without a prompt.
         """
-        from bakehouse.generation.image_sources import image_sources
+        from bakehouse.generation.img2img_inputs import img2img_inputs
 
         self._check(prompt)
         if self.image is None:
             return [request(prompt, hires=self._hires())], ()
-        sources = image_sources(self.image, self.mask)
+        sources = img2img_inputs(self.image, self.mask)
         _check_place(self.image, out)
         prompts = _prompts(sources.images, prompt)
         made = [
@@ -131,7 +131,7 @@ class DrawOptions:
         if problems:
             raise Problems("these options do not fit together:", problems)
 
-    def _from_image(self, source: ImageSource) -> FromImage:
+    def _from_image(self, source: Img2ImgInput) -> FromImage:
         from bakehouse.generation.draw_settings import DEFAULT_STRENGTH, FromImage
 
         strength = DEFAULT_STRENGTH if self.strength is None else self.strength
@@ -142,7 +142,7 @@ class DrawOptions:
 
         return None if self.extend is None else Extend.parse(self.extend)
 
-    def _inpaint(self, source: ImageSource) -> Inpaint | None:
+    def _inpaint(self, source: Img2ImgInput) -> Inpaint | None:
         from bakehouse.generation.draw_settings import Inpaint
 
         if source.mask is None and self.extend is None:
@@ -179,7 +179,7 @@ def _check_place(image: Path, out: Path) -> None:
         raise UsageError(f"--out {out} is in the folder of the images, {image}", hint=hint)
 
 
-def _prompts(sources: tuple[ImageSource, ...], prompt: str | None) -> list[str]:
+def _prompts(sources: tuple[Img2ImgInput, ...], prompt: str | None) -> list[str]:
     from bakehouse.core.errors import Problems
 
     if prompt is not None:

@@ -12,10 +12,10 @@ from pathlib import Path
 _ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 BUNDLED_BASE = "crumb"
-"""The base model, wherever one is asked for."""
+"""The name of the base model, wherever a base model is expected."""
 BUNDLED_BASE_FOLDER = _ASSETS / "crumb"
 """Its diffusers folder."""
 BUNDLED_TAGGER = "crumb"
-"""The tagger, wherever a tagger, an image embedder or a tag vocabulary is asked for."""
+"""The name of the tagger, wherever a tagger, an image embedder or a tag vocabulary is expected."""
 BUNDLED_TAGGER_NAMES = (BUNDLED_TAGGER, "crumb-tagger")
 """All its names; the second is the one in `bakehouse models list`."""

@@ -158,6 +158,11 @@ def ignore(_: Event) -> None:
     """Do nothing: the default for `on_event`."""
 
 
+def progress_callback(on_event: OnEvent, what: str) -> Callable[[int, int], None]:
+    """Return a function of (done, total) that reports a task's progress as events."""
+    return lambda done, total: on_event(Progress(what=what, done=done, total=total))
+
+
 @functools.cache
 def _reader(kind: str) -> Any:
     """A validator for one kind of event; unknown fields are ignored."""

@@ -215,7 +215,7 @@ def file_system(url: str, protocol: str) -> tuple[Any, str]:
         ) from e
     except ValueError as e:
         raise UsageError(
-            f"{url}: {protocol!r} is no protocol that fsspec knows ({e})",
+            f"{url}: {protocol!r} is not a protocol that fsspec knows ({e})",
             hint="name a folder, or a URL such as s3://bucket/folder, gs://bucket/folder, sftp://host/folder",
         ) from e
     except Exception as e:
@@ -241,5 +241,5 @@ def _checked(name: str) -> str:
     """
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise UsageError(f"{name!r} is no name of a file in a folder")
+        raise UsageError(f"{name!r} is not the name of a file in a folder")
     return str(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 """What diffusers calls an adapter's file in a folder or Hub repository."""
 PEFT_FILE = "adapter_model.safetensors"
-"""The same of PEFT; its settings stand beside it."""
+"""The same of PEFT; its settings are beside it."""
 PEFT_START = "base_model.model."
 """How keys of PEFT's own files begin; they do not say which network they are of."""
 NETWORKS = ("unet", "text_encoder", "text_encoder_2")

@@ -1,4 +1,4 @@
-"""What a file is that was taken for weights and holds none: the page, pointer or text that a failed download leaves."""
+"""Recognizes files that are not weights although their name says so: pages, pointers or text from a failed download."""
 
 from __future__ import annotations
 

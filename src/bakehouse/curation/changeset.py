@@ -13,7 +13,7 @@ from bakehouse.core.errors import Problems
 from bakehouse.core.files import sha256_file
 from bakehouse.core.message_text import counted
 from bakehouse.curation.journal import Change
-from bakehouse.data.scan import nfc
+from bakehouse.data.scan import name_key
 
 HISTORY_FOLDER = ".bakehouse"
 """The folder in a dataset that holds its history and old contents."""
@@ -164,7 +164,7 @@ class _ChangesetBuilder:
                 self.problems.append(f"{path} exists already; a file cannot be moved onto it")
         alike = defaultdict(list)
         for path in self.writes:
-            alike[nfc(str(path)).casefold()].append(path)
+            alike[name_key(path)].append(path)
         self.problems += [
             f"{' and '.join(map(str, paths))} are the same file on systems that ignore case"
             for paths in alike.values()

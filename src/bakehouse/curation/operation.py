@@ -32,8 +32,13 @@ def operation_name(operation: Operation) -> str:
 
 def collect_proposals(operation: Operation, images: ImageSet, on_event: OnEvent = ignore) -> list[Proposal]:
     """Return all proposals of an operation; its events go to `on_event`."""
+    return take_proposals(operation.propose(images), on_event)
+
+
+def take_proposals(items: Iterable[Proposal | Event], on_event: OnEvent = ignore) -> list[Proposal]:
+    """Return the proposals among items; events go to `on_event`."""
     proposals: list[Proposal] = []
-    for item in operation.propose(images):
+    for item in items:
         if isinstance(item, Proposal):
             proposals.append(item)
         else:

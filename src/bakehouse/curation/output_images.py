@@ -12,7 +12,7 @@ from bakehouse.curation.open_records import mask_name
 from bakehouse.curation.sidecars import sidecar_files, sidecar_moves
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.provenance import Provenance, read_provenance
-from bakehouse.data.scan import nfc
+from bakehouse.data.scan import name_key
 
 
 def encode_png(image: Image.Image, provenance: Provenance | None = None) -> bytes:
@@ -33,7 +33,7 @@ class OutputNames:
 
     def __init__(self, images: ImageSet) -> None:
         self._images = images
-        self._taken = {_key(images.name(record.path)) for record in images}
+        self._taken = {name_key(images.name(record.path)) for record in images}
 
     def claim(self, record: ImageRecord, ending: str = ".png") -> PurePosixPath:
         """Reserve and return an image's name with `ending`; if in use, `a-jpg.png` for `a.jpg`, else `a-2.png`."""
@@ -42,8 +42,8 @@ class OutputNames:
             return name
         base, was = (name.stem, name.suffix.lower().lstrip(".")) if name.suffix else (name.name, "")
         candidates = [base, *([f"{base}-{was}"] if was else []), *(f"{base}-{n}" for n in range(2, 10_000))]
-        free = next(to for c in candidates if _key(to := name.with_name(f"{c}{ending}")) not in self._taken)
-        self._taken.add(_key(free))
+        free = next(to for c in candidates if name_key(to := name.with_name(f"{c}{ending}")) not in self._taken)
+        self._taken.add(name_key(free))
         return free
 
 
@@ -75,7 +75,7 @@ def replace_mask(
 def copy_shared_caption(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
     """Return a copy of the caption for an image that becomes `to`, if another image shares and keeps the caption."""
     path = record.caption_path
-    if path is None or _key(to.with_suffix("")) == _key(images.name(record.path).with_suffix("")):
+    if path is None or name_key(to.with_suffix("")) == name_key(images.name(record.path).with_suffix("")):
         return []
     return [] if path in sidecar_files(record, images) else [copy_caption(path, to)]
 
@@ -83,7 +83,3 @@ def copy_shared_caption(record: ImageRecord, images: ImageSet, to: PurePosixPath
 def copy_caption(caption: Path, image: PurePosixPath) -> Write:
     """Return a write of the same caption for another image."""
     return Write(image.with_suffix(caption.suffix), caption.read_bytes())
-
-
-def _key(name: PurePosixPath) -> str:
-    return nfc(str(name)).casefold()

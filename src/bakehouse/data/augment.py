@@ -93,7 +93,7 @@ class AugmentSpec(Spec):
         size = (record.width, record.height)
         resized = _scaled(size, placement.scale * self.zoom**at, placement.bucket)
         left, top = (int(u * (r - b + 1)) for u, r, b in zip(position, resized, placement.bucket, strict=True))
-        return _placement(size, placement.bucket, resized, left, top)
+        return Placement.of_crop(size, placement.bucket, resized, left, top)
 
     def _around(
         self, box: Box, record: ImageRecord, placement: Placement, at: float, position: tuple[float, float]
@@ -111,7 +111,7 @@ class AugmentSpec(Spec):
             room = max(0.0, bucket[axis] - side) / 2 if self.random_crop else FACE_JITTER * side
             middle = (box[axis] + box[axis + 2] / 2) * ratio + (2 * position[axis] - 1) * room
             corner.append(min(max(0, round(middle - bucket[axis] / 2)), resized[axis] - bucket[axis]))
-        return _placement(size, bucket, resized, *corner)
+        return Placement.of_crop(size, bucket, resized, *corner)
 
 
 @dataclass(frozen=True)
@@ -173,18 +173,6 @@ def images_without_face(records: Sequence[ImageRecord]) -> Iterator[ImageRecord]
 def _scaled(size: tuple[int, int], scale: float, bucket: tuple[int, int]) -> tuple[int, int]:
     width, height = (max(b, round(side * scale)) for side, b in zip(size, bucket, strict=True))
     return width, height
-
-
-def _placement(
-    size: tuple[int, int], bucket: tuple[int, int], resized: tuple[int, int], left: int, top: int
-) -> Placement:
-    return Placement(
-        bucket=bucket,
-        resized=resized,
-        crop_box=(left, top, left + bucket[0], top + bucket[1]),
-        scale=max(resized[0] / size[0], resized[1] / size[1]),
-        lost_fraction=1 - (bucket[0] * bucket[1]) / (resized[0] * resized[1]),
-    )
 
 
 def _from_name(record: ImageRecord) -> Box | None:

@@ -89,6 +89,17 @@ class Placement:
     lost_fraction: float
     """Share of the image's area outside the crop."""
 
+    @staticmethod
+    def of_crop(size: Size, bucket: Size, resized: Size, left: int, top: int) -> Placement:
+        """Return the placement of an image of `size` that is resized, then cropped at `left`, `top` to the bucket."""
+        return Placement(
+            bucket=bucket,
+            resized=resized,
+            crop_box=(left, top, left + bucket[0], top + bucket[1]),
+            scale=max(resized[0] / size[0], resized[1] / size[1]),
+            lost_fraction=1 - (bucket[0] * bucket[1]) / (resized[0] * resized[1]),
+        )
+
 
 @dataclass(frozen=True)
 class BucketRow:
@@ -217,13 +228,7 @@ def _place(size: Size, buckets: Sequence[Size], spec: BucketSpec) -> Placement:
             bucket = (_own_side(size[0], bucket[0], spec.step), _own_side(size[1], bucket[1], spec.step))
             resized = _cover(size, bucket) if size[0] < bucket[0] or size[1] < bucket[1] else size
     left, top = (resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2
-    return Placement(
-        bucket=bucket,
-        resized=resized,
-        crop_box=(left, top, left + bucket[0], top + bucket[1]),
-        scale=max(resized[0] / size[0], resized[1] / size[1]),
-        lost_fraction=1 - (bucket[0] * bucket[1]) / (resized[0] * resized[1]),
-    )
+    return Placement.of_crop(size, bucket, resized, left, top)
 
 
 def _own_side(side: int, most: int, step: int) -> int:

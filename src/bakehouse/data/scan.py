@@ -102,6 +102,11 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def name_key(name: object) -> str:
+    """Return what is the same for two names that some file systems take for one: `É.png` and `é.png`."""
+    return nfc(str(name)).casefold()
+
+
 # --- finding ----------------------------------------------------------------------------------------------------------
 
 

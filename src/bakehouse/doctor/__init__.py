@@ -1,4 +1,4 @@
-"""What ails a run or an adapter file: ailments with figures, and the command that helps. Imported when first used."""
+"""What is wrong with a run or an adapter file, with figures and the command that helps. Imported when first used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bakehouse.doctor.all_checks import CHECKS, FAMILIES
+    from bakehouse.doctor.all_checks import CHECK_GROUPS, CHECKS
     from bakehouse.doctor.check import Check, CheckFinding
     from bakehouse.doctor.doctor_options import DoctorSpec, Limits
     from bakehouse.doctor.facts import Facts
@@ -18,7 +18,7 @@ _MODULES = {
     "Check": "check",
     "CheckFinding": "check",
     "DoctorSpec": "doctor_options",
-    "FAMILIES": "all_checks",
+    "CHECK_GROUPS": "all_checks",
     "Facts": "facts",
     "Finding": "report",
     "Limits": "doctor_options",
@@ -29,7 +29,7 @@ _MODULES = {
 
 __all__ = [
     "CHECKS",
-    "FAMILIES",
+    "CHECK_GROUPS",
     "Check",
     "CheckFinding",
     "DoctorSpec",

@@ -1,7 +1,6 @@
 """The types of a check: a pure function of the facts, with a stable id, a level, a threshold and a fix.
 
-The shape is that of `audit/check.py`. One thing is added: a check that finds nothing says so with the figures that it
-looked at, and one that cannot decide says why.
+Unlike in an audit, a check that finds nothing says so with its figures, and one that cannot decide says why.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bakehouse.core.checks import BaseCheck
 from bakehouse.doctor.doctor_options import Limits
 from bakehouse.doctor.facts import Facts, Input
 
-Level = Literal["error", "warning", "info"]
-LEVELS: tuple[Level, ...] = ("error", "warning", "info")
 Result = Literal["error", "warning", "info", "healthy", "undecided"]
-"""What one examination came to: an ailment of some level, none, or not known."""
+"""What a check found: a problem of some level, none, or that it cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +38,15 @@ CheckFn = Callable[[Facts, Limits], Iterable[CheckFinding]]
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(BaseCheck[CheckFn]):
     """One row of the table of checks."""
 
-    id: str
-    level: Level
-    title: str
-    """The name of the ailment."""
-    run: CheckFn
-    requires: Input
+    requires: Input = field(kw_only=True)
     """The check is skipped without this input."""
-    threshold: str = ""
-    """When the check reports; names of `Limits` in braces."""
-    fix: str = ""
-    """Command template with `{run}`, `{recipe}`, `{file}` and other placeholders."""
-    advice: str = ""
-    """What to do where no command can do it."""
-    heuristic: bool = False
-    """A rule of thumb: its findings need a look at the images."""
-
-    def threshold_text(self, limits: Limits) -> str:
-        """Return the threshold with its figures."""
-        return self.threshold.format(**limits.model_dump())
 
 
 def healthy(why: str, key: str = "") -> CheckFinding:
-    """Return that there is no ailment, with the figures that show it."""
+    """Return that a check found no problem, with its figures."""
     return CheckFinding(why, "healthy", key)
 
 

@@ -1,4 +1,4 @@
-"""What an examination knows: of adapter files, pairs of them, a run, and the images of its evaluation.
+"""The facts of an examination: of adapter files, pairs of them, a run, and the images of its evaluation.
 
 Everything here is plain data; `gather_facts` and the modules beside it read files and measure.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bakehouse.evaluation.checkpoint_scores import ScoredCheckpoint
     from bakehouse.evaluation.metrics import Interval
     from bakehouse.evaluation.result import Report
-    from bakehouse.evaluation.word_groups import AskedWords
+    from bakehouse.evaluation.trigger_groups import TriggerScores
     from bakehouse.recipe import Recipe
     from bakehouse.weights.adapter_info import AdapterInfo
 
@@ -166,7 +166,7 @@ class FaceFacts:
 
 @dataclass(frozen=True)
 class EvaluationFacts:
-    """The results of `bakehouse evaluate`, and what its images tell beside them."""
+    """The results of `bakehouse evaluate`, and further measurements of its images."""
 
     report: Report
     shown: ScoredCheckpoint
@@ -189,6 +189,6 @@ class Facts:
     pairs: tuple[PairFacts, ...] = ()
     run: RunFacts | None = None
     evaluation: EvaluationFacts | None = None
-    outfits: AskedWords | None = None
+    outfits: TriggerScores | None = None
     missing: Mapping[Input, str] = field(default_factory=dict)
     """Why an input is not there, and the command that makes it."""

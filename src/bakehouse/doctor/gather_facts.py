@@ -1,4 +1,4 @@
-"""Gather the facts of adapter files or of a run; what cannot be known is named with the command that would tell."""
+"""Gather the facts of adapter files or of a run; missing facts are named with the command that produces them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bakehouse.doctor.adapter_facts import known_program, read_adapter_facts
 from bakehouse.doctor.doctor_options import DoctorSpec
 from bakehouse.doctor.facts import EvaluationFacts, Facts, Input, RunFacts
 from bakehouse.doctor.pair_facts import compare
-from bakehouse.doctor.subject import Subject
+from bakehouse.doctor.run_or_files import RunOrFiles
 
 if TYPE_CHECKING:
-    from bakehouse.evaluation.word_groups import AskedWords
+    from bakehouse.evaluation.trigger_groups import TriggerScores
 
 
-def gather_facts(subject: Subject, spec: DoctorSpec) -> Generator[Event, None, Facts]:
+def gather_facts(examined: RunOrFiles, spec: DoctorSpec) -> Generator[Event, None, Facts]:
     """Gather all facts; yield the events of images that are generated.
 
     Raises:
@@ -30,9 +30,9 @@ def gather_facts(subject: Subject, spec: DoctorSpec) -> Generator[Event, None, F
         BakehouseError: a file is damaged.
     """
     programs = tuple(map(known_program, spec.programs))
-    if subject.run is None:
-        return dataclasses.replace(_of_files(subject.files, spec.base), programs=programs)
-    facts = yield from _of_run(subject.run, spec)
+    if examined.run is None:
+        return dataclasses.replace(_of_files(examined.files, spec.base), programs=programs)
+    facts = yield from _of_run(examined.run, spec)
     return dataclasses.replace(facts, programs=programs)
 
 
@@ -108,26 +108,26 @@ def _evaluation(
     return look_at_images(facts, scorer, installed_face_detector())
 
 
-def _outfits(run: Run, of_run: RunFacts, spec: DoctorSpec) -> Generator[Event, None, tuple[AskedWords | None, str]]:
+def _outfits(run: Run, of_run: RunFacts, spec: DoctorSpec) -> Generator[Event, None, tuple[TriggerScores | None, str]]:
     """Return the comparison of the run's triggers, or why there is none; with `draw` their images are generated."""
     from bakehouse.evaluation import scorer_for
-    from bakehouse.evaluation.word_groups import ask_words, saved_answers, word_groups
+    from bakehouse.evaluation.trigger_groups import saved_trigger_scores, score_triggers, trigger_groups
     from bakehouse.generation.run_weights import selected_weights
     from bakehouse.training.run_inputs import RunInputs
 
     try:
         images = [i.record for i in RunInputs.load(run).plan.subject_images]
-        groups = word_groups(of_run.recipe, images)
+        groups = trigger_groups(of_run.recipe, images)
         if not groups:
             return None, "the run has no two triggers that stand for different images"
         weights = selected_weights(run)
         if spec.draw:
             scorer = scorer_for(of_run.recipe.model.base)
-            made = yield from ask_words(
+            made = yield from score_triggers(
                 run, of_run.recipe, groups, weights, count=spec.draw, scorer=scorer, device=spec.device
             )
             return made, ""
-        saved = saved_answers(run, groups, weights)
+        saved = saved_trigger_scores(run, groups, weights)
     except BakehouseError as e:
         if spec.draw:
             raise

@@ -22,10 +22,10 @@ from bakehouse.evaluation.selection import (
     cell_name,
     limit_checks,
 )
-from bakehouse.evaluation.word_groups import AskedWords
+from bakehouse.evaluation.trigger_groups import TriggerScores
 
 BURNT_LIMITS = ("prompt retention", "near copies", "broken images")
-"""Limits of the evaluation that a burnt model breaks; drift and class shift are ailments of their own."""
+"""Limits of the evaluation that a burnt model breaks; drift and class shift are problems of their own."""
 RELIABLE_PHOTOS = 0.8
 """Share of a trigger's photos that the scorer must tell from the others', or its images say nothing."""
 
@@ -191,7 +191,7 @@ def one_everywhere(facts: Facts, limits: Limits) -> Iterable[CheckFinding]:
             yield healthy(figures, outfit.word)
 
 
-def _told_apart(outfits: AskedWords, *words: str) -> bool:
+def _told_apart(outfits: TriggerScores, *words: str) -> bool:
     return all(o.in_photos >= RELIABLE_PHOTOS for o in outfits.groups if o.word in words)
 
 
@@ -203,7 +203,7 @@ def _evaluation(facts: Facts) -> EvaluationFacts:
     return facts.evaluation
 
 
-def _outfits(facts: Facts) -> AskedWords:
+def _outfits(facts: Facts) -> TriggerScores:
     assert facts.outfits is not None
     return facts.outfits
 
@@ -257,7 +257,7 @@ def _more_images(facts: Facts) -> str:
     return f"bakehouse evaluate {shlex.quote(run.folder)} --set images={images}"
 
 
-def _more_of_each(facts: Facts, outfits: AskedWords) -> str:
+def _more_of_each(facts: Facts, outfits: TriggerScores) -> str:
     assert facts.run is not None
     images = 2 * max(o.images for o in outfits.groups)
     return f"bakehouse doctor {shlex.quote(facts.run.folder)} --draw {images}"

@@ -1,4 +1,4 @@
-"""Facts of an evaluation: its scores, and what its images tell beside them. No image is generated here."""
+"""Facts of an evaluation: its scores, and further measurements of its images. No image is generated here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the changes of two adapters lie to each other, in the modules that both change.
+"""The overlap of two adapters in the modules that both change.
 
 For each network, with the changes A and B of all shared modules as one vector each: cosine = <A, B> / (|A| |B|), and
 A keeps 1 + <A, B> / <A, A> of its own change beside B at strength 1, the projection of A + B on A. For LoRA the inner

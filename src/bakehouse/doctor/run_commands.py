@@ -1,4 +1,4 @@
-"""Placeholders of the commands about a run. Training with other settings is a new run: a resumed one keeps its own."""
+"""Placeholders of commands about a run. Other settings need a new run: a resumed one keeps its own."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import get_args
 
+from bakehouse.core.checks import LEVELS
 from bakehouse.core.events import Event
 from bakehouse.doctor.all_checks import CHECKS
 from bakehouse.doctor.check import Check, CheckFinding, Result
@@ -13,7 +14,7 @@ from bakehouse.doctor.doctor_options import DoctorSpec, Limits
 from bakehouse.doctor.facts import Facts, Input
 from bakehouse.doctor.gather_facts import gather_facts
 from bakehouse.doctor.report import Finding, Report
-from bakehouse.doctor.subject import Subject, read_subject
+from bakehouse.doctor.run_or_files import RunOrFiles, run_or_files
 
 _ORDER: tuple[Result, ...] = get_args(Result)
 _NOT_GIVEN = "not known"
@@ -33,36 +34,36 @@ def examine(paths: Sequence[Path | str], spec: DoctorSpec | None = None) -> Gene
         BakehouseError: a file is damaged.
     """
     spec = spec or DoctorSpec()
-    subject = read_subject(paths)
-    facts = yield from gather_facts(subject, spec)
-    return run_checks(facts, subject, spec.limits)
+    examined = run_or_files(paths)
+    facts = yield from gather_facts(examined, spec)
+    return run_checks(facts, examined, spec.limits)
 
 
-def run_checks(facts: Facts, subject: Subject, limits: Limits | None = None) -> Report:
-    """Run every check that is for this subject on facts that were gathered; a pure function."""
+def run_checks(facts: Facts, examined: RunOrFiles, limits: Limits | None = None) -> Report:
+    """Run every check that applies on facts that were gathered; a pure function."""
     limits = limits or Limits()
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
     for check in CHECKS:
-        if not _is_for(check, subject):
+        if not _is_for(check, examined):
             continue
         if not _has(facts, check.requires):
             skipped[check.id] = facts.missing.get(check.requires, _NOT_GIVEN)
             continue
         findings += [_finding(check, one, limits) for one in check.run(facts, limits)]
     findings.sort(key=lambda f: (_ORDER.index(f.result), f.id))
-    named = (str(subject.run.folder),) if subject.run is not None else tuple(map(str, subject.files))
+    named = (str(examined.run.folder),) if examined.run is not None else tuple(map(str, examined.files))
     return Report(named, tuple(findings), skipped)
 
 
-def _is_for(check: Check, subject: Subject) -> bool:
+def _is_for(check: Check, examined: RunOrFiles) -> bool:
     match check.id[0]:
         case "A":
             return True
         case "B":
-            return len(subject.files) > 1
+            return len(examined.files) > 1
         case _:
-            return subject.run is not None
+            return examined.run is not None
 
 
 def _has(facts: Facts, name: Input) -> bool:
@@ -93,7 +94,7 @@ def _has(facts: Facts, name: Input) -> bool:
 
 def _finding(check: Check, found: CheckFinding, limits: Limits) -> Finding:
     result = found.result or check.level
-    ails = result in ("error", "warning", "info")
+    is_problem = result in LEVELS
     fix = check.fix if found.fix is None else found.fix
     advice = check.advice if found.advice is None else found.advice
     return Finding(
@@ -102,8 +103,8 @@ def _finding(check: Check, found: CheckFinding, limits: Limits) -> Finding:
         title=check.title,
         why=found.why,
         threshold=check.threshold_text(limits),
-        fix=fix.format(**found.values) if ails else "",
-        advice=advice if ails else "",
+        fix=fix.format(**found.values) if is_problem else "",
+        advice=advice if is_problem else "",
         heuristic=check.heuristic,
         key=found.key,
     )

@@ -92,7 +92,7 @@ def _input_facts(plan: Plan, facts: RunFacts) -> InputFacts:
 
 
 def _without_subjects(caption: str, recipe: Recipe) -> str:
-    """Return a caption's tags without triggers and subjects, sorted: what it says of this image."""
+    """Return a caption's tags without triggers and subjects, sorted: those that describe the single image."""
     words = {w for c in recipe.concepts for w in (c.subject, c.trigger_word)}
     words |= {w for t in recipe.triggers for w in (t.word, t.head)}
     left_out = {w.casefold() for w in words}

@@ -85,7 +85,7 @@ def read_benchmark(folder: Path, *, token: str = TOKEN, kind: str | None = None,
         UsageError: neither is there, or the file of prompts cannot be read.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder", hint="pass the dataset folder of github.com/google/dreambooth")
+        raise UsageError(f"{folder} is not a folder", hint="pass the dataset folder of github.com/google/dreambooth")
     for place in (folder, folder / "dataset"):
         if (place / PROMPTS_FILE).is_file():
             return _dreambooth(place, token, kind or "dreambooth")
@@ -173,7 +173,7 @@ def _examples(folder: Path, token: str, kind: str | None, crumb: bool) -> Benchm
             f"{folder} has neither {PROMPTS_FILE} nor folders with an example.json",
             hint="pass the dataset folder of github.com/google/dreambooth, or leave it out for the package's examples",
         )
-    notes = (f"styles are no subjects, left out: {listed(styles)}",) if styles else ()
+    notes = (f"styles are not subjects and are left out: {listed(styles)}",) if styles else ()
     return Benchmark("the package's own, 25 for each subject", tuple(subjects), notes)
 
 

@@ -39,7 +39,7 @@ BATCH = 25
 """Images that are scored at a time."""
 
 Train = Callable[[Recipe, Path], Iterator[Event]]
-"""Trains a recipe into a run folder, or goes on where it stopped."""
+"""Trains a recipe into a run folder, or resumes it."""
 
 
 class BenchSpec(Spec):
@@ -75,7 +75,7 @@ def run_benchmark(
     device: str = "auto",
     generator: ImageGenerator | None = None,
 ) -> Generator[Event, None, BenchResult]:
-    """Run a benchmark and write table.md and table.json into `out` after each subject; the same call again goes on.
+    """Run a benchmark and write table.md and table.json into `out` after each subject; the same call again resumes.
 
     Args:
         benchmark: subjects and prompts.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bakehouse.dreambench.scorers import MEASURES, Measure
-from bakehouse.evaluation.metrics import UNKNOWN, Interval, mean_interval
+from bakehouse.evaluation.metrics import UNKNOWN, Interval, mean_interval, nan_if_null, null_if_nan
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,17 @@ class SubjectRow:
         return {
             **{name: getattr(self, name) for name in _PLAIN},
             "scores": {m: i.to_json() for m, i in self.scores.items()},
-            "of_photos": {m: None if v != v else v for m, v in self.of_photos.items()},
+            "of_photos": {m: null_if_nan(v) for m, v in self.of_photos.items()},
         }
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> SubjectRow:
         scores = {m: Interval.from_json(value["scores"][m]) for m in MEASURES if m in value["scores"]}
-        of_photos = {m: _number(value["of_photos"][m]) for m in MEASURES if m in value["of_photos"]}
+        of_photos = {m: nan_if_null(value["of_photos"][m]) for m in MEASURES if m in value["of_photos"]}
         return SubjectRow(**{name: value[name] for name in _PLAIN}, scores=scores, of_photos=of_photos)
 
 
 _PLAIN = ("name", "subject", "kind", "photos", "images", "prompts")
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What scores a benchmark: DINO and CLIP as in the paper, or the embedded base's tagger in their place."""
+"""Scorers of a benchmark: DINO and CLIP as in the paper, or the embedded base's tagger instead."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PaperScorer:
 
 
 class BundledScorer:
-    """The tagger of the embedded base, which knows its drawings, in place of DINO and CLIP."""
+    """The tagger of the embedded base, which knows its drawings, instead of DINO and CLIP."""
 
     columns: Mapping[Measure, str] = {
         "dino": "tagger's embedding (for DINO)",

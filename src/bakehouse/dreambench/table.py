@@ -48,10 +48,10 @@ def _lines(result: BenchResult) -> Iterator[str]:
 
 
 def _remarks(result: BenchResult) -> Iterator[str]:
-    yield "In brackets 95 % intervals: of the mean over subjects, of a subject over its prompts (bootstrap)."
+    yield "In brackets are 95 % bootstrap intervals: of the means over subjects, of a subject over its prompts."
     yield f"Scored by {result.scorer}. Prompts: {result.prompts_from}; {result.settings}."
     if tuple(result.columns) != MEASURES:
-        yield "**Another scorer stands in place of DINO and CLIP: its figures do not compare with the published.**"
+        yield "**Scored neither by DINO nor CLIP: the figures cannot be compared with the published ones.**"
     elif not result.is_full_protocol:
         yield "**Not the whole protocol of 30 subjects, 25 prompts and 4 images: compare with care.**"
     yield from (f"{note[:1].upper()}{note[1:]}." for note in result.notes)

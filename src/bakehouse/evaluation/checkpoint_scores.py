@@ -81,8 +81,8 @@ class BaseScores:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "similarity": _null_if_nan(self.similarity),
-            "real": _null_if_nan(self.reference_similarity),
+            "similarity": m.null_if_nan(self.similarity),
+            "real": m.null_if_nan(self.reference_similarity),
             "prompt": self.prompt.to_json(),
             "floor": self.floor,
             "diversity": self.diversity.to_json(),
@@ -96,8 +96,8 @@ class BaseScores:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> BaseScores:
         return BaseScores(
-            _nan_if_null(value["similarity"]),
-            _nan_if_null(value["real"]),
+            m.nan_if_null(value["similarity"]),
+            m.nan_if_null(value["real"]),
             Interval.from_json(value["prompt"]),
             float(value["floor"]),
             Interval.from_json(value["diversity"]),
@@ -173,7 +173,7 @@ class ScoredCheckpoint:
             "marks": [share.to_json() for share in self.marks],
             "broken": self.broken.to_json() | {"images": list(self.broken_images)},
             "similarity": self.similarity.to_json(),
-            "attributes": {k: _null_if_nan(v) for k, v in self.attributes.items()},
+            "attributes": {k: m.null_if_nan(v) for k, v in self.attributes.items()},
             "prompt": self.prompt.to_json(),
             "kept": self.retention.to_json(),
             "diversity": self.diversity.to_json(),
@@ -199,7 +199,7 @@ class ScoredCheckpoint:
             broken=Interval.from_json(value["broken"]),
             broken_images=tuple(int(i) for i in value["broken"]["images"]),
             similarity=similarity,
-            attributes={k: _nan_if_null(v) for k, v in value["attributes"].items()},
+            attributes={k: m.nan_if_null(v) for k, v in value["attributes"].items()},
             prompt=Interval.from_json(value["prompt"]),
             retention=Interval.from_json(value["kept"]),
             diversity=Interval.from_json(value["diversity"]),
@@ -213,7 +213,7 @@ def score_base(baseline: Baseline, prompts: Sequence[str], *, broken: Interval =
     """Score the base on its class images, whose prompts are given; `broken` is the share of its broken images."""
     class_images, references = baseline.base.class_images, baseline.references
     return BaseScores(
-        similarity=_mean(m.similarity(class_images.embeddings, references.compared.embeddings)),
+        similarity=m.known_mean(m.similarity(class_images.embeddings, references.compared.embeddings)),
         reference_similarity=references.similarity,
         prompt=m.mean_interval(class_images.prompt, seed=seed),
         floor=baseline.floor,
@@ -294,7 +294,7 @@ def _drift(images: ScoredSeries, baseline: Baseline, requested: Sequence[Collect
     """Measure the drift of class and other images from the base's for the same prompts and seeds."""
     base, measure, references = baseline.base, baseline.measure, baseline.references
     class_images = base.class_images.first(len(images.class_images))
-    of_class = _mean(measure.likeness(class_images))
+    of_class = m.known_mean(measure.likeness(class_images))
     compared = references.compared.embeddings
     return drift(
         _drift_input([images.class_images, images.other], measure),
@@ -303,7 +303,7 @@ def _drift(images: ScoredSeries, baseline: Baseline, requested: Sequence[Collect
         embedding_distance=float(np.linalg.norm(compared.mean(axis=0) - class_images.embeddings.mean(axis=0))),
         attributes=references.attributes,
         requested=requested,
-        prompt_scale=_mean(class_images.prompt) - baseline.floor if baseline.floor else 1.0,
+        prompt_scale=m.known_mean(class_images.prompt) - baseline.floor if baseline.floor else 1.0,
         seed=seed,
     )
 
@@ -313,16 +313,3 @@ def _drift_input(parts: Sequence[ScoredImages], measure: SubjectMeasure) -> Drif
     embeddings = np.concatenate([p.embeddings for p in parts])
     prompt = np.concatenate([p.prompt for p in parts])
     return DriftInput(similarity, embeddings, prompt, [a for p in parts for a in p.attributes])
-
-
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _null_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _nan_if_null(value: Any) -> float:
-    return math.nan if value is None else float(value)

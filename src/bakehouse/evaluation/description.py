@@ -1,4 +1,4 @@
-"""The subject in words: all that captions and scorer can say of it, so that the base can be asked without training."""
+"""The description of a subject in words: everything that captions and scorer say about it, as a prompt for the base."""
 
 from __future__ import annotations
 

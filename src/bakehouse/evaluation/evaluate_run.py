@@ -51,6 +51,7 @@ from bakehouse.evaluation.metrics import (
     subject_attributes,
     visible_attributes,
 )
+from bakehouse.evaluation.own_marks import OwnMarks
 from bakehouse.evaluation.prompt_set import (
     PER_IMPOSTOR,
     PER_PROMPT,
@@ -63,7 +64,7 @@ from bakehouse.evaluation.result import Report, image_key
 from bakehouse.evaluation.scored_images import ScoredImages, ScoredSeries
 from bakehouse.evaluation.selection import finalists, is_open, judged, make_pick, make_verdict, relative
 from bakehouse.evaluation.subject_measure import KnownImages, fit_measure
-from bakehouse.evaluation.word_groups import AskedWords, ask_words, word_groups
+from bakehouse.evaluation.trigger_groups import TriggerScores, score_triggers, trigger_groups
 from bakehouse.models.families import family_of
 from bakehouse.recipe import scan_concepts
 from bakehouse.recipe.compile_recipe_captions import compiled_images
@@ -121,7 +122,7 @@ def evaluate(
         for message in [*warnings, *evaluation.notes]:
             yield Warned(message=message)
         report = yield from evaluation.evaluate()
-        report = replace(report, words=(yield from evaluation.ask_words(report)))
+        report = replace(report, words=(yield from evaluation.score_triggers(report)))
         write_json(run.report / "scores.json", report.to_json())
         write_json(run.report / "pick.json", report.pick.to_json())
         from bakehouse.evaluation.html_report import write_report
@@ -250,25 +251,22 @@ class EvaluationRun:
             cells[variant] = yield from self.score_variant(variant, prompts, chosen[_path(variant)], baseline)
         return self._report(prompts, cells, baseline)
 
-    def ask_words(self, report: Report) -> Generator[Event, None, AskedWords | None]:
+    def score_triggers(self, report: Report) -> Generator[Event, None, TriggerScores | None]:
         """Ask for each word of the run on its own, with the pick; None unless its concepts are groups of images."""
         if not is_grouped(self.recipe):
             return None
-        groups = word_groups(self.recipe, compiled_images(self.recipe, scan_concepts(self.recipe)).records)
+        groups = trigger_groups(self.recipe, compiled_images(self.recipe, scan_concepts(self.recipe)).records)
         weights, count = (self.run.folder / report.shown.weights, report.shown.strength), self.spec.images
-        made = ask_words(self.run, self.recipe, groups, weights, count=count, scorer=self.scorer, cache=self.cache)
+        made = score_triggers(self.run, self.recipe, groups, weights, count=count, scorer=self.scorer, cache=self.cache)
         return (yield from made) if groups else None
 
     def score_baseline(self, prompts: EvalPrompts | None = None) -> Generator[Event, None, Baseline]:
         """Generate and score the untouched base's images, and fit the measure of the subject."""
         prompts = prompts or self._prompts(self.spec.images)
-        training = self._training
-        held_out = self.compared is not self.training
-        compared = self._score_records(self.compared) if held_out else training
-        series = (prompts.words, prompts.class_prompts, prompts.other, prompts.impostors)
-        words, class_images, other, impostors = yield from self._series(AdapterVariant(), series)
-        marks = self._checks.find_marks(self.training, (*prompts.class_prompts, *prompts.impostors))
         base = AdapterVariant()
+        series = (prompts.words, prompts.class_prompts, prompts.other, prompts.impostors)
+        words, class_images, other, impostors = yield from self._series(base, series)
+        marks = self._checks.find_marks(self.training, (*prompts.class_prompts, *prompts.impostors))
         words, class_images, impostors = (
             self._checks.marked(marks, images, self.cache.paths(base, some))
             for images, some in (
@@ -277,20 +275,11 @@ class EvaluationRun:
                 (impostors, prompts.impostors),
             )
         )
-        training, compared = (
-            self._checks.marked(marks, images, [r.path for r in records])
-            for images, records in ((training, self.training), (compared, self.compared))
-        )
-        known = {
-            i.name: self._checks.marked(marks, self._score_records(i.records), [r.path for r in i.records])
-            for i in self.impostors
-        }
+        training, compared = (self._marked_photos(marks, records) for records in (self.training, self.compared))
+        known = {i.name: self._marked_photos(marks, i.records) for i in self.impostors}
         for i in range(0, len(prompts.impostors), PER_IMPOSTOR):
             known[prompts.impostors[i].bare_prompt] = impostors.some(range(i, min(i + PER_IMPOSTOR, len(impostors))))
-        attributes = visible_attributes(training.attributes, self.named_attributes)
-        attributes = attributes or subject_attributes(
-            training.attributes, class_images.attributes, held_out=compared.attributes, is_reliable=self._is_reliable
-        )
+        held_out = self.compared is not self.training
         images = KnownImages(
             training,
             compared if held_out else None,
@@ -299,6 +288,9 @@ class EvaluationRun:
             known,
             {i.name for i in self.impostors if not i.one_subject},
             self._requested(prompts.class_prompts),
+        )
+        attributes = visible_attributes(training.attributes, self.named_attributes) or subject_attributes(
+            training.attributes, class_images.attributes, held_out=compared.attributes, is_reliable=self._is_reliable
         )
         measure, calibration = fit_measure(images, attributes, seed=self.spec.seed)
         return Baseline(
@@ -327,6 +319,10 @@ class EvaluationRun:
 
     def _score_records(self, records: Sequence[ImageRecord]) -> ScoredImages:
         return self.cache.score_photos(self.scorer, [r.path for r in records])
+
+    def _marked_photos(self, marks: OwnMarks, records: Sequence[ImageRecord]) -> ScoredImages:
+        """Return photos with their scores and the subject's own marks that they show."""
+        return self._checks.marked(marks, self._score_records(records), [r.path for r in records])
 
     def _is_reliable(self, group: str) -> bool:
         return group not in CONTEXT_GROUPS and self.scorer.is_reliable(group)

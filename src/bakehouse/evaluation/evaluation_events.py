@@ -1,4 +1,4 @@
-"""What an evaluation yields: a checkpoint was scored, words were asked for, it is complete."""
+"""Events of an evaluation: a checkpoint was scored, a trigger was scored, it is complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scored(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(Event):
-    """Words of the run were asked for on their own: `own` is the share of images that show what they stand for."""
+    """A trigger of outfits or of a pack was scored: `own` is the share of its images that show its own group."""
 
     words: str
     images: int

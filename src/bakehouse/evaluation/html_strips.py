@@ -55,7 +55,7 @@ def subject_strips(report: Report) -> list[Strip]:
 
 
 def word_strips(report: Report) -> list[Strip]:
-    """Return for each word asked for on its own its photos and its images, as a strip each."""
+    """Return for each group of triggers its photos and its images, as a strip each."""
     strips = []
     for group in report.words.groups if report.words else ():
         photos = [thumbnail(Path(path), f"a training image of {group.prompt}") for path in group.examples[:COLUMNS]]

@@ -21,7 +21,7 @@ from bakehouse.evaluation.prompt_set import EvalPrompt
 from bakehouse.evaluation.scored_images import ScoredImages
 
 MAX_PHOTOS = 16
-"""Of more training images only this many are asked for, to learn what healthy images are like."""
+"""Most training images that are used to learn what healthy images are like."""
 MAX_PHOTOS_BROKEN = 0.1
 """If the scorer calls a larger share of the subject's photos broken, it is not asked about generated images."""
 MAX_CROPS = 6

@@ -104,25 +104,6 @@ def error_statistics(errors: ArrayLike) -> Floats:
     return statistics
 
 
-def worst_place(errors: ArrayLike, judge_maps: ArrayLike) -> tuple[float, float, float, float]:
-    """Return the box of the window whose error exceeds the usual one most, for a crop.
-
-    Args:
-        errors: the maps of one image [T, h, w].
-        judge_maps: those of healthy images [M, T, h, w].
-
-    Returns:
-        Left, top, right and bottom as shares of the image's width and height.
-    """
-    maps, healthy = np.asarray(errors, dtype=np.float64), np.asarray(judge_maps, dtype=np.float64)
-    height, width = maps.shape[1:]
-    side = max(1, round(WINDOWS[-1] * min(height, width)))
-    local = _local_means(maps[None], side)[0]
-    usual = np.median(healthy.mean(axis=(2, 3)), axis=0)
-    top, left = np.unravel_index(int((local / usual[:, None, None]).max(axis=0).argmax()), local.shape[1:])
-    return float(left / width), float(top / height), float((left + side) / width), float((top + side) / height)
-
-
 def _limits(groups: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
     """Return the lowest and highest median of the groups, and the deviation within them, per statistic [F]."""
     medians = np.stack([np.median(s, axis=0) for s in groups])

@@ -1,4 +1,4 @@
-"""Likeness that look-alikes do not pass: cosines between whitened embeddings.
+"""Likeness of images to a subject: cosines between whitened embeddings, which look-alikes do not pass.
 
 A plain cosine counts background, framing and expression as much as who is shown. Here embeddings are centred on the
 base's images of the class and divided by the covariance within subjects (linear discriminant analysis, Fisher 1936):

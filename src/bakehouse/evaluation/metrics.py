@@ -54,13 +54,13 @@ class Interval:
 
     def to_json(self) -> dict[str, float | int | None]:
         """Return plain values; unknown figures are null, since JSON has no NaN."""
-        return {k: _null_if_nan(v) for k, v in (("value", self.value), ("low", self.low), ("high", self.high))} | {
+        return {k: null_if_nan(v) for k, v in (("value", self.value), ("low", self.low), ("high", self.high))} | {
             "n": self.n
         }
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Interval:
-        low, high, middle = (math.nan if value[k] is None else float(value[k]) for k in ("low", "high", "value"))
+        low, high, middle = (nan_if_null(value[k]) for k in ("low", "high", "value"))
         return Interval(middle, low, high, int(value["n"]))
 
     def scaled(self, factor: float) -> Interval:
@@ -263,14 +263,14 @@ class NearCopies:
     def to_json(self) -> dict[str, Any]:
         return {
             "share": self.share.to_json(),
-            "by_embedding": _null_if_nan(self.by_embedding),
-            "by_pixels": _null_if_nan(self.by_pixels),
+            "by_embedding": null_if_nan(self.by_embedding),
+            "by_pixels": null_if_nan(self.by_pixels),
             "nearest": list(self.nearest),
         }
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> NearCopies:
-        unknown = {k: math.nan if value[k] is None else float(value[k]) for k in ("by_embedding", "by_pixels")}
+        unknown = {k: nan_if_null(value[k]) for k in ("by_embedding", "by_pixels")}
         nearest = tuple(int(i) for i in value["nearest"])
         return NearCopies(Interval.from_json(value["share"]), unknown["by_embedding"], unknown["by_pixels"], nearest)
 
@@ -343,5 +343,17 @@ def _rows(values: ArrayLike) -> Floats:
     return rows if rows.ndim == 2 else rows.reshape(len(rows), -1)
 
 
-def _null_if_nan(value: float) -> float | None:
+def known_mean(values: Floats) -> float:
+    """Return the mean of the values that are not NaN; NaN if all are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def null_if_nan(value: float) -> float | None:
+    """Return a figure for JSON, which has no NaN."""
     return None if math.isnan(value) else float(value)
+
+
+def nan_if_null(value: float | None) -> float:
+    """Return a figure from JSON."""
+    return math.nan if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Own marks: regions that a subject's photos share and that the base's images of the class lack, found without words.
+"""Own marks: regions that a subject's photos share and that the base's images of the class lack.
 
 An image is a grid of patches, each a vector of the scorer's network (`ImageScorer.patches`). A mark is a prototype in
 that space to which nearly every photo has a similar patch and hardly any base image has: an eyepatch, a logo, the

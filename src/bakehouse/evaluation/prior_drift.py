@@ -19,6 +19,8 @@ from bakehouse.evaluation.metrics import (
     attribute_frequencies,
     attribute_share,
     mean_interval,
+    nan_if_null,
+    null_if_nan,
     trimmed_mean_interval,
 )
 
@@ -47,12 +49,12 @@ class Drift:
 
     def to_json(self) -> dict[str, Any]:
         figures = {name: getattr(self, name).to_json() for name in _FIGURES}
-        each = {k: None if math.isnan(v) else float(v) for k, v in self.each.items()}
+        each = {k: null_if_nan(v) for k, v in self.each.items()}
         return figures | {"each": each, "clearest": self.clearest}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Drift:
-        each = {k: math.nan if v is None else float(v) for k, v in value["each"].items()}
+        each = {k: nan_if_null(v) for k, v in value["each"].items()}
         figures = {name: Interval.from_json(value[name]) for name in _FIGURES}
         return Drift(each=each, clearest=value["clearest"], **figures)
 

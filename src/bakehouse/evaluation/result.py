@@ -16,7 +16,7 @@ from bakehouse.evaluation.image_cache import GenerationSettings
 from bakehouse.evaluation.image_checks import ReportedMark
 from bakehouse.evaluation.prompt_set import EvalPrompts
 from bakehouse.evaluation.selection import Pick, Verdict, judged
-from bakehouse.evaluation.word_groups import AskedWords
+from bakehouse.evaluation.trigger_groups import TriggerScores
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec
 
 VERSION = 2
@@ -38,7 +38,7 @@ class Report:
     spec: EvaluateSpec
     settings: GenerationSettings
     description: str
-    """The subject in words, as the untouched base was asked for it."""
+    """The subject in words, as in the prompts of the untouched base."""
     subject_attributes: Mapping[str, str]
     held_out: bool
     references: tuple[Path, ...]
@@ -52,8 +52,8 @@ class Report:
     notes: tuple[str, ...] = ()
     images: Mapping[str, str] = field(default_factory=dict)
     """Paths of the generated images relative to `folder`, by `image_key`."""
-    words: AskedWords | None = None
-    """Each word of a run of outfits or of a pack asked for on its own; None for other kinds."""
+    words: TriggerScores | None = None
+    """Scores of each trigger of outfits or of a pack; None for other kinds."""
 
     @property
     def html_path(self) -> Path:
@@ -136,7 +136,7 @@ class Report:
             verdict=Verdict.from_json(value["verdict"]),
             notes=tuple(value["notes"]),
             images=value["pictures"],
-            words=AskedWords.from_json(value["words"]) if value.get("words") else None,
+            words=TriggerScores.from_json(value["words"]) if value.get("words") else None,
             **{name: value[name] for name in same},
         )
 

@@ -1,4 +1,4 @@
-"""What the scorer measured on images."""
+"""The scorer's measurements of images."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from bakehouse.losses.slider import SliderPrompt, with_words
 from bakehouse.recipe.recipe import Recipe
 
 RISES = 0.9
-"""Rank correlation from which on an attribute is said to follow the strength."""
+"""Least rank correlation of an attribute that follows the strength."""
 STAYS = 10.0
 """Points by which other attributes may change on average."""
 _WIDEST = 2400

@@ -1,4 +1,4 @@
-"""Subject fidelity of an image: 0 is what the base draws from words alone, 1 the subject's own images.
+"""Subject fidelity of an image: 0 is what the base generates from words alone, 1 the subject's own images.
 
 It is the mean of parts that say something of this subject: whitened likeness, its attributes, its own marks. What the
 base draws when all that captions and scorer can say of the subject is in the prompt is worth 0, so that a look-alike
@@ -124,16 +124,14 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         figures = {name: getattr(self, name).to_json() for name in ("words_alone", "class_images", "own")}
-        plain = {name: _null_if_nan(getattr(self, name)) for name in ("highest", "lowest_own", "shown_from", "margin")}
+        plain = {name: m.null_if_nan(getattr(self, name)) for name in ("highest", "lowest_own", "shown_from", "margin")}
         impostors = {name: figure.to_json() for name, figure in self.impostors.items()}
         return {**figures, **plain, "impostors": impostors, "parts": {k: p.to_json() for k, p in self.parts.items()}}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Calibration:
         words, of_class, own = (Interval.from_json(value[name]) for name in ("words_alone", "class_images", "own"))
-        highest, lowest, shown = (
-            math.nan if value[k] is None else float(value[k]) for k in ("highest", "lowest_own", "shown_from")
-        )
+        highest, lowest, shown = (m.nan_if_null(value[k]) for k in ("highest", "lowest_own", "shown_from"))
         impostors = {name: Interval.from_json(figure) for name, figure in value["impostors"].items()}
         parts = {name: Part(float(p["words_alone"]), float(p["own"])) for name, p in value["parts"].items()}
         return Calibration(words, of_class, own, impostors, highest, lowest, shown, parts)
@@ -148,7 +146,7 @@ class KnownImages:
     class_images: ScoredImages
     """The base's images of the class."""
     words_alone: ScoredImages
-    """The base's images of all that can be said of the subject in words."""
+    """The base's images generated from the subject's description."""
     impostors: Mapping[str, ScoredImages]
     """Images of other subjects by name."""
     mixed: Collection[str]
@@ -179,7 +177,7 @@ def fit_measure(
         own = {**measure.raw(known.training), "likeness": own_similarity(training, others, class_images)}
     requested = known.requested[: len(known.words_alone)]
     words = measure.raw(known.words_alone, requested)
-    found = {name: Part(_mean(words[name]), _mean(own[name])) for name in own}
+    found = {name: Part(m.known_mean(words[name]), m.known_mean(own[name])) for name in own}
     parts = {name: part for name, part in found.items() if part.one - part.zero >= MIN_GAPS.get(name, 0.0)}
     measure = replace(measure, parts=parts, own_likeness=found["likeness"].one)
 
@@ -202,12 +200,3 @@ def fit_measure(
 def _percentile(values: Floats, percent: float) -> float:
     known = values[~np.isnan(values)]
     return float(np.percentile(known, percent)) if len(known) else math.nan
-
-
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _null_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

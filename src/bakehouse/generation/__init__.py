@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
     from bakehouse.generation.grids.axes import AXES, Axis, make_axis, parse_axis
     from bakehouse.generation.grids.grid import GridSaved, make_grid
-    from bakehouse.generation.grids.recipe import GridRecipe, read_recipe
+    from bakehouse.generation.grids.grid_recipe import GridRecipe, read_recipe
     from bakehouse.generation.grids.save import DrawnCell, Grid
     from bakehouse.generation.infotext import Infotext
     from bakehouse.generation.model_source import ModelSource, resolve
@@ -30,7 +30,7 @@ _HOMES = {
     "Extend": "draw_settings",
     "FromImage": "draw_settings",
     "Grid": "grids.save",
-    "GridRecipe": "grids.recipe",
+    "GridRecipe": "grids.grid_recipe",
     "Hires": "draw_settings",
     "Infotext": "infotext",
     "Inpaint": "draw_settings",
@@ -46,7 +46,7 @@ _HOMES = {
     "make_axis": "grids.axes",
     "make_grid": "grids.grid",
     "parse_axis": "grids.axes",
-    "read_recipe": "grids.recipe",
+    "read_recipe": "grids.grid_recipe",
     "recorded": "templates",
     "resolve": "model_source",
 }

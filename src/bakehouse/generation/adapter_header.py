@@ -1,4 +1,4 @@
-"""What an adapter's headers say before its weights are read: its kind, its family and its hash."""
+"""Facts from an adapter's headers, before its weights are read: its kind, its family and its hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image again from its infotext: what it asks for, on which model, and what of it cannot be followed."""
+"""Reproducing an image from its infotext: the request, the model, and which settings are ignored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WITHOUT_EFFECT = frozenset({
 
 
 @dataclass(frozen=True)
-class Network:
+class NamedAdapter:
     """An adapter that the image was made with."""
 
     name: str
@@ -49,7 +49,7 @@ class Again:
     model: str
     """The model's name; empty if the infotext does not have it."""
     model_hash: str
-    networks: tuple[Network, ...]
+    networks: tuple[NamedAdapter, ...]
     notes: tuple[str, ...]
     """What differs from how the image was made, one sentence each; empty: nothing known does."""
 
@@ -130,7 +130,7 @@ def again(info: Infotext, *, folder: Path | None = None) -> Again:
         request,
         settings.get("Model", ""),
         settings.get("Model hash", ""),
-        tuple(Network(name, strength, hashes.get(name, "")) for name, strength in networks),
+        tuple(NamedAdapter(name, strength, hashes.get(name, "")) for name, strength in networks),
         tuple(notes),
     )
 
@@ -319,7 +319,7 @@ def find_adapters(wanted: Again, files: Sequence[Path] = ()) -> tuple[tuple[Path
     return tuple((_adapter(network, known), network.strength) for network in wanted.networks)
 
 
-def _adapter(network: Network, known: Sequence[tuple[str, Path]]) -> Path:
+def _adapter(network: NamedAdapter, known: Sequence[tuple[str, Path]]) -> Path:
     for _, path in known:
         if network.hash and path.is_file() and tensor_hash(path) == network.hash:
             return path

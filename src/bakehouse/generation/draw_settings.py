@@ -1,4 +1,4 @@
-"""What an image is made from beside words: an image, a mask, a larger canvas, a second pass. Plain values, no torch."""
+"""Image-to-image, inpainting, outpainting and the hires fix: settings as plain values, without torch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _share(name: str, value: float) -> tuple[bool, str]:
 
 @dataclass(frozen=True)
 class Extend:
-    """Pixels to add on each side of an image (outpainting). What is added is masked, and drawn anew."""
+    """Pixels to add on each side of an image (outpainting). What is added is masked and filled."""
 
     left: int = 0
     right: int = 0
@@ -89,7 +89,7 @@ class Extend:
 
 @dataclass(frozen=True, kw_only=True)
 class FromImage:
-    """Begin from an image instead of from noise (image-to-image). The image's file is only read.
+    """Start from an image instead of noise (image-to-image). The image's file is only read.
 
     Raises:
         Problems: values out of range, all of them at once.
@@ -97,7 +97,7 @@ class FromImage:
 
     image: ImageFile
     """A file of any format, which is turned upright as its EXIF data say; an image in memory is taken as it is.
-    Transparent pixels are laid on white."""
+    Transparent pixels become white."""
     strength: float = DEFAULT_STRENGTH
     """0 to 1, A1111's denoising strength: the share of the steps that are run. At 0 the image only passes through the
     autoencoder; at 1 little more than its rough colors remain."""
@@ -108,7 +108,7 @@ class FromImage:
 
     def __post_init__(self) -> None:
         check(
-            "invalid settings of the image to begin from",
+            "invalid settings of the source image",
             _share("strength", self.strength),
             _choice("resize", self.resize, Resize),
         )
@@ -116,17 +116,17 @@ class FromImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Inpaint:
-    """Draw only a part of an image anew; all other pixels stay as they are.
+    """Redraw only a part of an image; all other pixels stay as they are.
 
     Raises:
         Problems: values out of range, all of them at once.
     """
 
     mask: ImageFile | None = None
-    """White is drawn anew, black stays; of a mask with transparency, what is opaque is drawn anew. It has the image's
-    shape. None: only what `FromImage.extend` adds."""
+    """White is redrawn, black stays; of a mask with transparency the opaque part is redrawn. It has the image's
+    aspect ratio. None: only what `FromImage.extend` adds."""
     invert: bool = False
-    """Draw the black part anew instead."""
+    """Redraw the black part instead."""
     blur: float = 4.0
     """Standard deviation in pixels of the mask's soft edge, in which old and new are blended."""
     content: MaskedContent = "original"

@@ -1,4 +1,4 @@
-"""What a prompt means, step by step, with its token counts: `bakehouse prompt`."""
+"""The explanation of a prompt, step by step, with its token counts: `bakehouse prompt`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline reports while it generates: progress, previews and warnings, as events."""
+"""Events of a pipeline while it generates: progress, previews and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The infotext of a generated image: everything that decided it, under A1111's names."""
+"""The infotext of a generated image: everything that determines it, under A1111's names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bakehouse.core.files import sha256_file
 from bakehouse.generation.adapter_header import is_embedding, tensor_hash
-from bakehouse.generation.draw_infotext import draw_settings, strength_of
+from bakehouse.generation.img2img_infotext import img2img_settings, strength_of
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.region_infotext import region_settings
 from bakehouse.generation.sampler_infotext import noise_settings, sampler_settings, schedule_settings
@@ -78,7 +78,7 @@ def image_infotext(
         "Init image hash": None if prepared is None else prepared.image_hash,
         **noise_settings(spec, downscale=downscale),
         **sampler_settings(spec),
-        **draw_settings(request, prepared),
+        **img2img_settings(request, prepared),
         **region_settings(request.regions),
         "Lora hashes": lora_hashes(hashes),
         "TI hashes": ", ".join([*embeddings, *filter(None, [read.embedding_hashes])]) or None,

@@ -25,7 +25,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
 from bakehouse.core.parse_json_toml_yaml import parse_json
-from bakehouse.generation.provenance import with_provenance
+from bakehouse.generation.digital_source_type import with_source_type
 
 CHUNK = "parameters"
 """The PNG text chunk that webuis read."""
@@ -160,7 +160,7 @@ def encode(
         info: the infotext; None: none.
         ending: `.png`, `.jpg`, `.jpeg` or `.webp`.
         quality: 1 to 100, JPEG and WebP only; None: as `write`.
-        provenance: add the note that a model has made it, see `generation.provenance`.
+        provenance: add the note that a model has made it, see `generation.digital_source_type`.
 
     Raises:
         UsageError: another ending.
@@ -172,7 +172,7 @@ def encode(
     if quality is not None and kind != "PNG":
         options["quality"] = quality
     if provenance:
-        options = with_provenance(kind, options)
+        options = with_source_type(kind, options)
     buffer = io.BytesIO()
     _save(image, kind, options, buffer, name=f"the image as {ending}")
     return buffer.getvalue()

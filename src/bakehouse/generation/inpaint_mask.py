@@ -1,4 +1,4 @@
-"""Masks for inpainting: what is drawn anew, its soft edge, its box, and colors for it from around it.
+"""Masks for inpainting: what is redrawn, its soft edge and box, and fill colours from around it.
 
 Kernel, padding and box follow A1111 1.10, so that masks and numbers mean the same there.
 """

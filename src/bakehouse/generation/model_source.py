@@ -61,14 +61,14 @@ class ModelSource:
 
     @property
     def usual(self) -> KnownBase | None:
-        """What the base is known to like; of a fine-tuned one, what the model likes that it was made from."""
+        """The conventions of the base; for a fine-tuned base those of the model that it was made from."""
         from bakehouse.models.base_conventions import conventions_of
 
         return conventions_of(self.made_from or self.base, self.conventions)
 
     @property
     def guidance(self) -> float:
-        """The default guidance: what the base likes."""
+        """The default guidance: the base's usual one."""
         from bakehouse.models.base_conventions import USUAL_GUIDANCE
 
         usual = self.usual
@@ -97,7 +97,7 @@ def resolve(
 def replace_weights(source: ModelSource, ref: str | Path) -> ModelSource:
     """Return the source with other weights: another adapter in place of its own, or another model or run.
 
-    An adapter goes on the source's base, whatever its metadata say, at the strength of the one that it replaces.
+    An adapter is applied to the source's base, whatever its metadata say, at the strength of the one that it replaces.
 
     Raises:
         UsageError: no such weights.

@@ -1,4 +1,4 @@
-"""The adapters on the model and their strengths on one batch: in the main prompt, and in each region.
+"""The adapters on the model and their strengths for one batch: in the main prompt, and in each region.
 
 `<lora:NAME:0.8>` in a region's prompt acts in that region alone: on its prompt as the text encoder sees it, on the
 attention to that prompt, and on all other layers as far as the region's mask goes. An adapter that a region names acts

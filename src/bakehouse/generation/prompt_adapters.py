@@ -1,4 +1,4 @@
-"""Adapters that prompts ask for: on the model for their own pictures, and kept until a prompt asks for others."""
+"""Adapters that prompts name: applied to their own images only, and kept loaded until a prompt names others."""
 
 from __future__ import annotations
 

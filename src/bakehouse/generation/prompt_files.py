@@ -1,4 +1,4 @@
-"""The files that a prompt may name: adapters (`<lora:NAME:0.8>`) and textual inversions (by their name alone)."""
+"""The files that a prompt may name: adapters (`<lora:NAME:0.8>`) and textual inversions (by their name)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What infotext says of regions, and back: `Region 1: "left: a cat"`, `Region base`, `Region edge`.
+"""Regions in infotext, written and read: `Region 1: "left: a cat"`, `Region base`, `Region edge`.
 
 A1111 has no regions; the names are bakehouse's own. A mask is named by its file, with the hash of what is in it.
 """

@@ -1,4 +1,4 @@
-"""Regions of an image, each with a prompt of its own: what a user asks for. Plain values, no torch."""
+"""Regions of an image, each with a prompt of its own. Plain values, no torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Box:
 
     def __post_init__(self) -> None:
         check(
-            f"the box {self} is no part of the image",
+            f"the box {self} is not inside the image",
             *(
                 (math.isfinite(edge) and 0 <= edge <= 100, f"{name} = {edge:g}: allowed are 0 to 100 percent")
                 for name, edge in vars(self).items()

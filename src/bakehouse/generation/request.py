@@ -1,4 +1,4 @@
-"""What a pipeline is asked for and what it returns. Plain values, no torch."""
+"""Requests for images and their results. Plain values, no torch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ImageRequest(SamplerRequest):
     steps: int = 20
     guidance: float | None = None
     """Classifier-free guidance (CFG scale); at 1 the negative prompt is ignored and a step costs half. None: what the
-    base likes (`core.model_catalogue.conventions`), 3 for crumb and 7 for Stable Diffusion."""
+    base's usual one (`core.model_catalogue.conventions`), 3 for crumb and 7 for Stable Diffusion."""
     guidance_rescale: float = 0.0
     """CFG rescale (Lin et al. 2023, arXiv:2305.08891, section 3.4): 0 is off, 0.7 is usual for zero-terminal-SNR
     models, which guidance overexposes."""
@@ -61,7 +61,7 @@ class ImageRequest(SamplerRequest):
     image: FromImage | None = None
     """Begin from an image (image-to-image, outpainting); None: from words alone."""
     inpaint: Inpaint | None = None
-    """Draw only a part of `image` anew."""
+    """Redraw only a part of `image`."""
     hires: Hires | None = None
     """Enlarge the image and sample it again (hires fix)."""
     regions: Regions | None = None
@@ -90,7 +90,7 @@ class ImageRequest(SamplerRequest):
                 self.clip_skip is None or self.clip_skip >= 1,
                 f"clip_skip = {self.clip_skip}: must be at least 1 (the last layer)",
             ),
-            (self.inpaint is None or self.image is not None, "inpaint needs an image whose part is drawn anew"),
+            (self.inpaint is None or self.image is not None, "inpaint needs an image to redraw a part of"),
             (
                 self.inpaint is None
                 or self.image is None

@@ -1,4 +1,4 @@
-"""The image that another one is made from: its size, its mask, what sampling begins from, and the finished image.
+"""The source of image-to-image: its size and mask, the latents that sampling starts from, and the finished image.
 
 Sizes are decided from file headers (`plan_canvas`), so that a folder is checked before the first image is drawn.
 Pixels are read when an image's batch comes up (`prepare`).
@@ -185,7 +185,7 @@ def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_si
         where = f"mask {named(inpaint.mask)}" if inpaint.mask is not None else "the mask"
         raise UsageError(
             f"{where} marks nothing: all of it is {'white, and inverted' if inpaint.invert else 'black'}",
-            hint="white is drawn anew; --invert-mask draws the black part",
+            hint="white is redrawn; --invert-mask redraws the black part",
         )
     if canvas.only_masked:
         box, drawn_mask = crop_box(soft, inpaint.padding, canvas.drawn), soft

@@ -1,4 +1,4 @@
-"""Trained weights on a model, whatever they are: an adapter, an embedding, or an adapter with embeddings inside."""
+"""Trained weights on a model: an adapter, an embedding, or an adapter with embeddings inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an adapter or a fine-tuned model was trained: from the run that holds it, or from the file's metadata."""
+"""Training settings of an adapter or a fine-tuned model: from the run that holds it, or from the file's metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Base models: one face (`Denoiser`) in front of every family, and the ways to find, load, sample and save them."""
+"""Base models: one interface (`Denoiser`) for every family; finding, loading, sampling and saving them."""
 
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.denoiser import Conditioning, Denoiser, Moments

@@ -1,4 +1,4 @@
-"""What a base model likes, found for a model reference: its name, its metadata and its sha256 are looked up."""
+"""The conventions of a base model, looked up by its name, its metadata and its sha256."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTING = "model.conventions"
 
 
 def conventions_of(base: str | ModelRef, named: str | None = None) -> KnownBase | None:
-    """Return what a base model likes; None if nothing is known of it. Reads no weights, but may hash a file once.
+    """Return the conventions of a base model; None if it has none. Reads no weights, but may hash a file once.
 
     Args:
         base: a model or what stands for one; one that is not there counts as unknown.

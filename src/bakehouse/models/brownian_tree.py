@@ -1,4 +1,4 @@
-"""A Brownian path that is the same however it is asked: the noise of A1111's SDE samplers.
+"""A Brownian path that does not depend on the order of its queries: the noise of A1111's SDE samplers.
 
 The numbers are those of torchsde's `BrownianTree` (Li et al. 2020, arXiv:2001.01328, section 4) with the settings of
 k-diffusion, for the same seed, so that images can be made again without that package.

@@ -1,4 +1,4 @@
-"""The denoising error of given images: how well a base model predicts the noise that was added to them, place by place.
+"""The denoising error of given images: how well a base model predicts the noise that was added to them, by position.
 
 An image is encoded, unit noise is added at a few timesteps, and the network predicts it from the noisy latents. Noise
 and timesteps are the same for every image, so that errors of two images differ by the images alone. Works for every

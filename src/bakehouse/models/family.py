@@ -1,4 +1,4 @@
-"""What is known of a family of base models before one is loaded."""
+"""The description of a family of base models, known before one is loaded."""
 
 from __future__ import annotations
 

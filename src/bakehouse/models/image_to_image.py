@@ -1,4 +1,4 @@
-"""Sampling that begins from an image: the first latents, the step to begin at, and what holds unmasked latents.
+"""Sampling from an image: the first latents, the first step, and keeping unmasked latents.
 
 There is one sampling loop (`models.sampling.sample`). Image-to-image and inpainting only choose where it begins and
 what its step hook returns.

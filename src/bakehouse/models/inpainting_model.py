@@ -1,4 +1,4 @@
-"""Inpainting models: a UNet that reads, beside the noisy latents, the mask and the latents of the unmasked image.
+"""Inpainting models: a UNet that also reads the mask and the latents of the unmasked image.
 
 Its input is [x_t, mask, masked image] with C + 1 + C channels, 9 for Stable Diffusion (Rombach et al. 2022,
 arXiv:2112.10752, section 4.5; the order is that of the published checkpoints). Without an image all is masked, and the

@@ -1,4 +1,4 @@
-"""Words of a model that stand for vectors: those of its adapters, in training and when images are generated.
+"""Words of a model that stand for trained vectors, in training and in generated images.
 
 They are words in whatever the model encodes: captions, samples, prompts. Only the vectors are trained, so that no row
 of the text encoder's own table ever has a gradient or changes.

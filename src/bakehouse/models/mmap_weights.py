@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import pickle
-import warnings
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,25 +14,10 @@ from torch import Tensor
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.not_weights import not_weights
 from bakehouse.core.parse_json_toml_yaml import parse_json
+from bakehouse.dtypes import SAFETENSORS_DTYPES
+from bakehouse.pickles import load_pickle, tensors_of
 
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-"""Of the safetensors format."""
-
-_REFUSED_HINT = "fetch the .safetensors version of this model"
-_DAMAGED_HINT = "the file is damaged or cut off; fetch it again"
+_DAMAGED_HINT = "the file is damaged or cut off; download it again"
 
 
 class Weights(dict[str, Tensor]):
@@ -126,10 +108,12 @@ def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _view(mapped: mmap.mmap, entry: dict[str, Any], start: int, path: Path, name: str) -> Tensor:
-    dtype, shape = _DTYPES.get(entry["dtype"]), [int(n) for n in entry["shape"]]
+    dtype, shape = SAFETENSORS_DTYPES.get(entry["dtype"]), [int(n) for n in entry["shape"]]
     begin, end = entry["data_offsets"]
     if dtype is None:
-        raise BakehouseError(f"{name} in {path} is of the type {entry['dtype']}: known are {', '.join(_DTYPES)}")
+        raise BakehouseError(
+            f"{name} in {path} is of the type {entry['dtype']}: known are {', '.join(SAFETENSORS_DTYPES)}"
+        )
     if begin == end:
         return torch.empty(shape, dtype=dtype)
     try:
@@ -160,23 +144,8 @@ def _mapped_regions(path: Path, tensors: Iterable[Tensor]) -> list[tuple[int, in
 
 
 def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Load with `weights_only=True`: a pickle that would run code is refused."""
-    try:
-        with warnings.catch_warnings():
-            # The user need not know of an unusual pickle protocol: what cannot be read is refused below.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, AttributeError) as e:
-        raise not_weights(path) or BakehouseError(
-            f"{path} is a pickle that holds more than tensors; it is refused because it could run arbitrary code",
-            hint=_REFUSED_HINT,
-        ) from e
-    except Exception as e:  # torch raises all kinds of errors for a file that is damaged or not a pickle
-        raise not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint=_DAMAGED_HINT) from e
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise BakehouseError(f"{path} holds no tensors")
-    raw = loaded.get("metadata")
+    """Return a pickle's tensors and metadata."""
+    loaded = load_pickle(path)
+    tensors, raw = tensors_of(loaded, path), loaded.get("metadata")
     metadata = {k: v for k, v in raw.items() if isinstance(v, str)} if isinstance(raw, dict) else {}
     return tensors, metadata

@@ -15,7 +15,7 @@ from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.hub import cached_pipeline, current_repo_id
 from bakehouse.models.identify import NAMES, FileKind, identify, read_header
 
-WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
+SINGLE_FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -90,7 +90,7 @@ def resolve_model(ref: str | Path) -> ModelRef:
 
 def is_hub_id(text: str) -> bool:
     """Return whether a text has the form of a Hub id, owner/name."""
-    return _HUB_ID.fullmatch(text) is not None and Path(text).suffix not in WEIGHT_SUFFIXES
+    return _HUB_ID.fullmatch(text) is not None and Path(text).suffix not in SINGLE_FILE_SUFFIXES
 
 
 def _hub_ref(name: str) -> ModelRef:
@@ -149,8 +149,8 @@ def _is_sd2(folder: Path, unet: dict[str, object]) -> bool:
 
 
 def _family_of_file(path: Path) -> str:
-    if path.suffix not in WEIGHT_SUFFIXES:
-        raise UsageError(f"{path} is not a weights file: allowed are {', '.join(WEIGHT_SUFFIXES)}")
+    if path.suffix not in SINGLE_FILE_SUFFIXES:
+        raise UsageError(f"{path} is not a weights file: allowed are {', '.join(SINGLE_FILE_SUFFIXES)}")
     found = identify(read_header(path).shapes)
     if found.kind not in ("checkpoint", "inpainting model"):
         raise UsageError(f"{path} is not a base model but {found}", hint=_hint(found))

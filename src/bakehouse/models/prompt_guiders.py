@@ -1,4 +1,4 @@
-"""What guides a batch of images: its prompts, encoded once each, as guiders of the sampling loop."""
+"""Guiders of a batch of images: its prompts, encoded once each, for the sampling loop."""
 
 from __future__ import annotations
 

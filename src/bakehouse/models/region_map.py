@@ -1,4 +1,4 @@
-"""Regions of images: where each one counts, at the resolution of every layer of the network.
+"""Regions of images: the weight of each at every position, at the resolution of every layer of the network.
 
 A layer sees an image as [N, C, h, w] or as tokens [N, h w, C], at the resolution of the latents or a half, a
 quarter, ... of it. Masks are averaged over the area of each of its places. Where regions overlap they share: with masks

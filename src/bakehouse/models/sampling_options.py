@@ -1,4 +1,4 @@
-"""A1111's settings beside sampler, schedule and steps that decide an image."""
+"""A1111's settings that determine an image besides sampler, schedule and steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise levels sigma of a model's timesteps, and the way between the two: what solvers in sigma space need of a model.
+"""The noise levels sigma of a model's timesteps, and conversion between the two, for solvers in sigma space.
 
 In sigma space latents are x = x0 + sigma eps (Karras et al. 2022, arXiv:2206.00364, table 1): the network's
 x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps, divided by sqrt(abar_t), with sigma = sqrt((1 - abar_t) / abar_t).

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +17,8 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.message_text import listed
-from bakehouse.core.not_weights import not_weights
 from bakehouse.models.text_encoders import CHUNK_TOKENS, prompt_token_ids
+from bakehouse.pickles import damaged, load_pickle
 
 _PARTS = {
     "clip_l": "text_encoder",
@@ -66,7 +64,7 @@ def read_textual_inversion(path: Path) -> TextualInversion:
         vectors = {"": next(iter(tensors.values()))}
     else:
         raise BakehouseError(
-            f"{path} is no textual inversion: it holds {len(tensors)} tensors",
+            f"{path} is not a textual inversion: it holds {len(tensors)} tensors",
             hint="it has to hold the vectors of one word: a single tensor, or clip_l and clip_g for SDXL",
         )
     vectors = {part: t.detach().float().reshape(-1, t.shape[-1]) for part, t in vectors.items() if t.ndim}
@@ -74,7 +72,7 @@ def read_textual_inversion(path: Path) -> TextualInversion:
     finite = all(bool(torch.isfinite(t).all()) for t in vectors.values())
     if len(counts) != 1 or not 1 <= min(counts) <= CHUNK_TOKENS or not finite:
         raise BakehouseError(
-            f"{path} is no textual inversion that can be used",
+            f"{path} is not a usable textual inversion",
             hint=f"it has to hold 1 to {CHUNK_TOKENS} finite vectors, as many for each text encoder",
         )
     return TextualInversion(path.stem, path, vectors)
@@ -84,23 +82,12 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as e:  # safetensors raises exceptions of its own
-        raise not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint="download it again") from e
+        raise damaged(path, e) from e
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    """Read a .pt or .bin; a pickle that would run code is refused."""
-    try:
-        # Files of 2022 hold a ParameterDict, which is a module: it is data, but not on torch's own list.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict]):
-            warnings.simplefilter("ignore")
-            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, AttributeError) as e:
-        raise not_weights(path) or BakehouseError(
-            f"{path} is a pickle that holds more than tensors, and is refused because it could run code",
-            hint="download a .safetensors version of it",
-        ) from e
-    except Exception as e:  # torch raises all kinds of errors for a file that is damaged or no pickle
-        raise not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint="download it again") from e
+    # Files of 2022 hold a ParameterDict, which is a module: it is data, but not on torch's own list.
+    loaded = load_pickle(path, allowed=[nn.ParameterDict])
     if isinstance(loaded, dict):
         loaded = loaded.get("string_to_param", loaded)
     items = getattr(loaded, "_parameters", loaded)

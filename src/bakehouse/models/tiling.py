@@ -1,4 +1,4 @@
-"""Images that tile: convolutions read beyond an edge from the opposite one."""
+"""Tileable images: convolutions with circular padding."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def write_textual_inversion(
         BakehouseError: a vector is NaN or overflows `dtype`, or the file cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path} is no name of an embedding's file", hint=f"end it in {', '.join(SUFFIXES)}")
+        raise UsageError(f"{path} is not a name for an embedding's file", hint=f"end it in {', '.join(SUFFIXES)}")
     is_pickle = path.suffix.lower() != ".safetensors"
     tensors = named_tensors(inversion, layout, dtype)
     with atomic_path(path) as temporary:

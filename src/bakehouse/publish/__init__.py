@@ -1,15 +1,15 @@
-"""Publishing of runs: a model card, the model in every form that programs read, and its way to a folder or the Hub."""
+"""Publishing of runs to a folder, a URL or the Hub: a model card, a gallery, the model in all formats."""
 
 from bakehouse.publish.concerns import Concern
 from bakehouse.publish.destination import Destination, Published
-from bakehouse.publish.publication import Plan
+from bakehouse.publish.publication import PublicationPlan
 from bakehouse.publish.publish_options import PublishSpec
 from bakehouse.publish.publish_run import check_destination, open_destination, plan, publish
 
 __all__ = [
     "Concern",
     "Destination",
-    "Plan",
+    "PublicationPlan",
     "PublishSpec",
     "Published",
     "check_destination",

@@ -13,8 +13,8 @@ from bakehouse.publish.card_fields import front_matter
 from bakehouse.publish.card_scores import scores_section, trigger_section
 from bakehouse.publish.gallery import GalleryImage
 from bakehouse.publish.markdown_text import code, plain, table
-from bakehouse.publish.model_facts import ModelFacts
 from bakehouse.publish.model_files import EMBEDDING_FILE, ModelFiles
+from bakehouse.publish.publication_facts import PublicationFacts
 
 _KINDS = {"slider": "A slider", "embedding": "A learned word", "model": "A fine-tuned model"}
 _ALGORITHMS = {
@@ -35,7 +35,7 @@ CONSENT = (
 )
 
 
-def make_card(facts: ModelFacts, images: tuple[GalleryImage, ...], files: ModelFiles, repo: str) -> str:
+def make_card(facts: PublicationFacts, images: tuple[GalleryImage, ...], files: ModelFiles, repo: str) -> str:
     """Return the text of README.md.
 
     Args:
@@ -55,7 +55,7 @@ def make_card(facts: ModelFacts, images: tuple[GalleryImage, ...], files: ModelF
     return f"{front_matter(facts, images)}\n{body}\n"
 
 
-def _head(facts: ModelFacts, images: tuple[GalleryImage, ...]) -> Iterator[str]:
+def _head(facts: PublicationFacts, images: tuple[GalleryImage, ...]) -> Iterator[str]:
     yield from (f"# {plain(facts.title)}", "")
     if images:
         yield from ("<Gallery />", "")
@@ -68,12 +68,12 @@ def _head(facts: ModelFacts, images: tuple[GalleryImage, ...]) -> Iterator[str]:
         yield from (CONSENT, "")
 
 
-def _algorithm(facts: ModelFacts) -> str:
+def _algorithm(facts: PublicationFacts) -> str:
     kind = facts.recipe.adapter.kind
     return _ALGORITHMS.get(kind, kind.upper())
 
 
-def _base_link(facts: ModelFacts) -> str:
+def _base_link(facts: PublicationFacts) -> str:
     if facts.base_on_hub:
         return f"[{plain(facts.base_on_hub)}](https://huggingface.co/{facts.base_on_hub})"
     if facts.base == BUNDLED_BASE:
@@ -81,7 +81,7 @@ def _base_link(facts: ModelFacts) -> str:
     return code(facts.base)
 
 
-def _words(facts: ModelFacts) -> Iterator[str]:
+def _words(facts: PublicationFacts) -> Iterator[str]:
     yield from ("## Trigger words", "")
     if facts.slider is not None:
         yield f"None: its strength is the control, from {facts.slider.low:g} to {facts.slider.high:g}."
@@ -94,7 +94,7 @@ def _words(facts: ModelFacts) -> Iterator[str]:
         yield from (f"Recommended strength: {facts.strength:g}.", "")
 
 
-def _use(facts: ModelFacts, files: ModelFiles, repo: str, *, has_images: bool) -> Iterator[str]:
+def _use(facts: PublicationFacts, files: ModelFiles, repo: str, *, has_images: bool) -> Iterator[str]:
     yield from ("## Files", "")
     named = [(one.name or "unet/, vae/, ...", one.what) for one in files.files]
     yield from table(("file", "for"), [(code(name), what) for name, what in named])
@@ -121,7 +121,7 @@ def _use(facts: ModelFacts, files: ModelFiles, repo: str, *, has_images: bool) -
     yield ""
 
 
-def _snippet(facts: ModelFacts, repo: str) -> Iterator[str]:
+def _snippet(facts: PublicationFacts, repo: str) -> Iterator[str]:
     """Code that loads the model with diffusers alone; crumb's folder is found with bakehouse."""
     prompt = f"{facts.triggers[0][1]}, portrait" if facts.triggers else "portrait of a person"
     single = facts.base.endswith((".safetensors", ".ckpt")) and facts.kind != "model" and not facts.base_on_hub
@@ -146,7 +146,7 @@ def _snippet(facts: ModelFacts, repo: str) -> Iterator[str]:
 _PIPELINES = {"sd1": "StableDiffusionPipeline", "sd2": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
 
 
-def _pairs(facts: ModelFacts, images: tuple[GalleryImage, ...]) -> Iterator[str]:
+def _pairs(facts: PublicationFacts, images: tuple[GalleryImage, ...]) -> Iterator[str]:
     """The same seed and prompt with the model, and without it and its trigger."""
     pairs = [image for image in images if image.base is not None]
     if not pairs:
@@ -166,7 +166,7 @@ def _image(name: str, prompt: str, width: int) -> str:
     return f'<img src="{name}" width="{width}" alt="{alt}">'
 
 
-def _training(facts: ModelFacts) -> Iterator[str]:
+def _training(facts: PublicationFacts) -> Iterator[str]:
     recipe = facts.recipe
     yield from ("## Training", "")
     settings = recipe.adapter
@@ -185,7 +185,7 @@ def _training(facts: ModelFacts) -> Iterator[str]:
     yield ""
 
 
-def _licence(facts: ModelFacts) -> Iterator[str]:
+def _licence(facts: PublicationFacts) -> Iterator[str]:
     licence = facts.licence
     title = f"[{plain(licence.title)}]({licence.link})" if licence.link else plain(licence.title)
     yield from ("## Licence", "")

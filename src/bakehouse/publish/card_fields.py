@@ -10,7 +10,7 @@ import yaml  # type: ignore[import-untyped]
 from bakehouse.core.message_text import visible
 from bakehouse.evaluation.metrics import Interval
 from bakehouse.publish.gallery import GalleryImage
-from bakehouse.publish.model_facts import ModelFacts
+from bakehouse.publish.publication_facts import PublicationFacts
 
 _FAMILY_TAGS = {
     "sd1": ("stable-diffusion", "stable-diffusion-diffusers"),
@@ -25,13 +25,13 @@ _KIND_TAGS = {
 }
 
 
-def front_matter(facts: ModelFacts, images: tuple[GalleryImage, ...]) -> str:
+def front_matter(facts: PublicationFacts, images: tuple[GalleryImage, ...]) -> str:
     """Return the fields between two lines of dashes."""
     text = yaml.safe_dump(fields(facts, images), sort_keys=False, allow_unicode=True, width=1000)
     return f"---\n{text}---\n"
 
 
-def fields(facts: ModelFacts, images: tuple[GalleryImage, ...]) -> dict[str, Any]:
+def fields(facts: PublicationFacts, images: tuple[GalleryImage, ...]) -> dict[str, Any]:
     """Return the fields of a card."""
     found: dict[str, Any] = {**facts.licence.hub_fields, "library_name": "diffusers", "pipeline_tag": "text-to-image"}
     if facts.base_on_hub:
@@ -46,7 +46,7 @@ def fields(facts: ModelFacts, images: tuple[GalleryImage, ...]) -> dict[str, Any
     return found
 
 
-def tags(facts: ModelFacts) -> Iterator[str]:
+def tags(facts: PublicationFacts) -> Iterator[str]:
     """Yield the Hub's tags, by which models are found and loaded."""
     yield from ("text-to-image", "diffusers", "diffusers-training")
     yield from _FAMILY_TAGS.get(facts.family, ())
@@ -68,7 +68,7 @@ def _result(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _metrics(facts: ModelFacts) -> Iterator[dict[str, Any]]:
+def _metrics(facts: PublicationFacts) -> Iterator[dict[str, Any]]:
     """Yield the scores that are known; shares in percent."""
     cell = facts.scores
     if facts.slider is not None and facts.slider.correlation is not None:

@@ -1,4 +1,4 @@
-"""The card's scores and what it says of triggers, from the run's evaluation."""
+"""The scores and the trigger report of a model card, from the run's evaluation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from bakehouse.data.triggers import Trigger
 from bakehouse.evaluation.metrics import Interval
 from bakehouse.publish.markdown_text import code, plain, table
-from bakehouse.publish.model_facts import ModelFacts
+from bakehouse.publish.publication_facts import PublicationFacts
 
 
-def scores_section(facts: ModelFacts) -> Iterator[str]:
+def scores_section(facts: PublicationFacts) -> Iterator[str]:
     """Yield the lines of the scores; none for a model that was not evaluated, but a sentence."""
     yield from ("## Scores", "")
     cell, report = facts.scores, facts.report
@@ -40,7 +40,7 @@ def scores_section(facts: ModelFacts) -> Iterator[str]:
     yield ""
 
 
-def _slider(facts: ModelFacts) -> Iterator[str]:
+def _slider(facts: PublicationFacts) -> Iterator[str]:
     slider = facts.slider
     if slider is None or slider.correlation is None:
         yield from ("This slider was not evaluated.", "")
@@ -51,7 +51,7 @@ def _slider(facts: ModelFacts) -> Iterator[str]:
     yield ""
 
 
-def trigger_section(facts: ModelFacts) -> Iterator[str]:
+def trigger_section(facts: PublicationFacts) -> Iterator[str]:
     """Yield what each trigger word stands for, whether it is needed, and what leaks without it."""
     if facts.slider is not None or not facts.triggers:
         return

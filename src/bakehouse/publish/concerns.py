@@ -1,4 +1,4 @@
-"""What a publisher is asked first: a model that does nothing, one that repeats its photos, a person's consent."""
+"""What has to be confirmed before publishing: a model without effect, copies of photos, a person's consent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bakehouse.core.errors import UsageError
 from bakehouse.evaluation.selection import limit_checks
-from bakehouse.publish.model_facts import ModelFacts
+from bakehouse.publish.publication_facts import PublicationFacts
 
 _PEOPLE = frozenset(
     {
@@ -23,7 +23,7 @@ _PEOPLE = frozenset(
 
 @dataclass(frozen=True)
 class Concern:
-    """A reason not to publish, which the publisher can decide otherwise."""
+    """A reason not to publish, which the publisher can override."""
 
     name: str
     """In one word, for JSON."""
@@ -31,12 +31,12 @@ class Concern:
     """A sentence that ends with a figure or a fact."""
 
 
-def concerns(facts: ModelFacts) -> tuple[Concern, ...]:
+def concerns(facts: PublicationFacts) -> tuple[Concern, ...]:
     """Return the reasons to think twice about a publication; empty if there are none."""
     return tuple(_concerns(facts))
 
 
-def _concerns(facts: ModelFacts) -> Iterator[Concern]:
+def _concerns(facts: PublicationFacts) -> Iterator[Concern]:
     report, cell = facts.report, facts.scores
     if facts.kind == "slider":
         return
@@ -55,17 +55,17 @@ def _concerns(facts: ModelFacts) -> Iterator[Concern]:
     if copies.state != "kept":
         yield Concern(
             "copies",
-            f"it repeats its training images: {copies.text}. Whoever has the model can make those images again",
+            f"it reproduces its training images: {copies.text}. Anyone with the model can generate them",
         )
 
 
-def is_of_people(facts: ModelFacts) -> bool:
+def is_of_people(facts: PublicationFacts) -> bool:
     """Return whether a subject's class word says that it is a person."""
     words = {w for concept in facts.recipe.concepts for w in re.findall(r"\w+", concept.class_name.lower())}
     return bool(words & _PEOPLE)
 
 
-def check_consent(facts: ModelFacts) -> None:
+def check_consent(facts: PublicationFacts) -> None:
     """Check that a model of a person says whether the person is real.
 
     Raises:

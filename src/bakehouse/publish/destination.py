@@ -1,4 +1,4 @@
-"""Where a publication goes, and what of it is different from what is there already."""
+"""Destinations of a publication, and which of its files differ from those there."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Destination(Protocol):
     def update(
         self, publication: Publication, folder: Path, *, replace_card: bool
     ) -> Generator[Event, None, Published]:
-        """Write what is different there; `folder` is one for temporary files. The same call again goes on."""
+        """Write what differs; `folder` is for temporary files. The same call again resumes."""
 
 
 @dataclass(frozen=True)

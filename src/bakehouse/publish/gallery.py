@@ -18,7 +18,7 @@ from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.infotext import Infotext, encode, lora_hashes, with_networks
 from bakehouse.generation.sampler_infotext import noise_settings, sampler_settings, schedule_settings
 from bakehouse.models.text_to_image import ImageSpec
-from bakehouse.publish.model_facts import ModelFacts
+from bakehouse.publish.publication_facts import PublicationFacts
 from bakehouse.recipe.sample_prompt import SamplePrompt, parse_sample_prompt, sample_defaults
 
 FOLDER = "images"
@@ -43,7 +43,7 @@ class GalleryImage:
         return self.name.replace(".png", "-base.png")
 
 
-def choose_images(facts: ModelFacts) -> tuple[GalleryImage, ...]:
+def choose_images(facts: PublicationFacts) -> tuple[GalleryImage, ...]:
     """Return the images to publish: of as many different prompts as possible, none of them broken.
 
     They are those of the evaluation at the published weights and strength, else the last samples of the training.
@@ -52,7 +52,7 @@ def choose_images(facts: ModelFacts) -> tuple[GalleryImage, ...]:
     return tuple(found[: facts.spec.images])
 
 
-def _evaluated(facts: ModelFacts) -> Iterator[GalleryImage]:
+def _evaluated(facts: PublicationFacts) -> Iterator[GalleryImage]:
     report, cell = facts.report, facts.scores
     if report is None or cell is None:
         return
@@ -76,7 +76,7 @@ def _evaluated(facts: ModelFacts) -> Iterator[GalleryImage]:
         )
 
 
-def _spec(facts: ModelFacts, report: Report, prompt: str, seed: int) -> ImageSpec:
+def _spec(facts: PublicationFacts, report: Report, prompt: str, seed: int) -> ImageSpec:
     settings = report.settings
     side = settings.size or facts.side
     return ImageSpec(
@@ -92,7 +92,7 @@ def _spec(facts: ModelFacts, report: Report, prompt: str, seed: int) -> ImageSpe
     )
 
 
-def _samples(facts: ModelFacts) -> Iterator[GalleryImage]:
+def _samples(facts: PublicationFacts) -> Iterator[GalleryImage]:
     """The samples of the last step that has any: they are of the weights as they were then, at strength 1."""
     named = [(m, p) for p in sorted(facts.run.samples.glob("step-*.png")) if (m := _SAMPLE.fullmatch(p.name))]
     last = max((int(m[1]) for m, _ in named), default=0)
@@ -110,12 +110,12 @@ def _samples(facts: ModelFacts) -> Iterator[GalleryImage]:
         yield GalleryImage(f"{FOLDER}/{shown:02d}.png", path, asked.prompt, spec)
 
 
-def _sample_prompts(facts: ModelFacts) -> list[SamplePrompt]:
+def _sample_prompts(facts: PublicationFacts) -> list[SamplePrompt]:
     defaults = sample_defaults(facts.recipe.sample, facts.side)
     return [parse_sample_prompt(line, defaults) for line in facts.recipe.sample.prompts]
 
 
-def write_images(facts: ModelFacts, images: tuple[GalleryImage, ...], folder: Path) -> list[Path]:
+def write_images(facts: PublicationFacts, images: tuple[GalleryImage, ...], folder: Path) -> list[Path]:
     """Write the gallery as PNG files with infotext, which webuis and sites read; return their paths.
 
     Raises:
@@ -132,7 +132,7 @@ def write_images(facts: ModelFacts, images: tuple[GalleryImage, ...], folder: Pa
     return written
 
 
-def infotext(facts: ModelFacts, image: GalleryImage, size: tuple[int, int]) -> Infotext:
+def infotext(facts: PublicationFacts, image: GalleryImage, size: tuple[int, int]) -> Infotext:
     """Return the settings of an image under A1111's names, with the names of the published files."""
     spec, on_base = image.spec, facts.kind in ("adapter", "slider")
     settings = {

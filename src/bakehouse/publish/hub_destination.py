@@ -1,4 +1,4 @@
-"""Publishing to a repository of the Hugging Face Hub, by its own client."""
+"""Publishing to a repository of the Hugging Face Hub, with its own client."""
 
 from __future__ import annotations
 
@@ -150,6 +150,6 @@ class HubDestination:
         if status in (401, 403):
             return UsageError(
                 f"the Hub refuses to write {self.repo} with the token from {self._token.source} ({status})",
-                hint="the token needs the right to write there: https://huggingface.co/settings/tokens",
+                hint="the token needs write permission for it: https://huggingface.co/settings/tokens",
             )
         return BakehouseError(f"the Hub refuses {self.repo}: {text}", hint=_AGAIN)

@@ -16,14 +16,14 @@ _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 SERVICE, USER = "bakehouse", "huggingface"
 """Names of the entry in the keyring: `keyring set bakehouse huggingface`."""
 _HINT = (
-    "make one with the right to write at https://huggingface.co/settings/tokens, and set HF_TOKEN, or keep it in the "
+    "create one with write permission at https://huggingface.co/settings/tokens, and set HF_TOKEN, or keep it in the "
     f"keyring (keyring set {SERVICE} {USER}), or log in (hf auth login)"
 )
 
 
 @dataclass(frozen=True)
 class HubToken:
-    """A token, which shows itself nowhere."""
+    """A token that is never printed."""
 
     text: str = field(repr=False)
     source: str

@@ -22,7 +22,7 @@ _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence, and what it says of models that are trained on a model under it."""
+    """A licence, and its conditions for models that are trained on a model under it."""
 
     id: str
     """The Hub's id, or our name of one that the Hub does not know."""
@@ -115,7 +115,7 @@ def _known(asked: str) -> Licence:
 def _allowed(base: str, licence: Licence) -> Licence:
     if licence.derived == "none":
         raise UsageError(
-            f"{base} is under {licence.title}, which forbids to pass on models that are made from it",
+            f"{base} is under {licence.title}, which forbids publishing models made from it",
             hint="train on another base to publish the result: bakehouse models list shows bases with their licences",
         )
     return licence

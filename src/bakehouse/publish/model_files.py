@@ -1,4 +1,4 @@
-"""The model's own files in the forms that programs read: kohya's and diffusers', folder and single file."""
+"""The model's files in the formats of kohya and diffusers, as a folder and as a single file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from bakehouse.core.errors import BakehouseError, Problems
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import read_table
 from bakehouse.core.files_of_adapter import DIFFUSERS_FILE
-from bakehouse.publish.model_facts import ModelFacts
 from bakehouse.publish.public_recipe import public_recipe
+from bakehouse.publish.publication_facts import PublicationFacts
 from bakehouse.weights.adapter_info import adapter_info
 from bakehouse.weights.convert_adapter import Convert, convert
 from bakehouse.weights.convert_base import convert_base
@@ -53,7 +53,7 @@ class ModelFiles:
         return (*found, *([self.missing] if self.missing else []))
 
 
-def write_model(facts: ModelFacts, folder: Path, preview: Path | None) -> Generator[Event, None, ModelFiles]:
+def write_model(facts: PublicationFacts, folder: Path, preview: Path | None) -> Generator[Event, None, ModelFiles]:
     """Write the model's files into a folder and return them.
 
     Raises:
@@ -66,7 +66,7 @@ def write_model(facts: ModelFacts, folder: Path, preview: Path | None) -> Genera
     return made
 
 
-def _adapter(facts: ModelFacts, folder: Path, preview: Path | None) -> ModelFiles:
+def _adapter(facts: PublicationFacts, folder: Path, preview: Path | None) -> ModelFiles:
     kohya = folder / f"{facts.name}.safetensors"
     edit(facts.weights, kohya, header(facts, preview), overwrite=True)
     info = adapter_info(kohya)
@@ -85,7 +85,7 @@ def _adapter(facts: ModelFacts, folder: Path, preview: Path | None) -> ModelFile
     return ModelFiles(tuple(files), info.loaders, missing)
 
 
-def _embedding(facts: ModelFacts, folder: Path, preview: Path | None) -> ModelFiles:
+def _embedding(facts: PublicationFacts, folder: Path, preview: Path | None) -> ModelFiles:
     """An embedding's name in A1111 and ComfyUI is its file's: it stays the trigger word."""
     own = folder / f"{facts.name}.safetensors"
     edit(facts.weights, own, header(facts, preview), overwrite=True)
@@ -100,7 +100,7 @@ def _embedding(facts: ModelFacts, folder: Path, preview: Path | None) -> ModelFi
     return ModelFiles(files)
 
 
-def _model(facts: ModelFacts, folder: Path, preview: Path | None) -> ModelFiles:
+def _model(facts: PublicationFacts, folder: Path, preview: Path | None) -> ModelFiles:
     single = folder / f"{facts.name}.safetensors"
     scheduler = read_table(facts.weights / "scheduler" / "scheduler_config.json")
     prediction = str(scheduler.get("prediction_type", "epsilon"))
@@ -113,7 +113,7 @@ def _model(facts: ModelFacts, folder: Path, preview: Path | None) -> ModelFiles:
     return ModelFiles(files)
 
 
-def header(facts: ModelFacts, preview: Path | None) -> Edit:
+def header(facts: PublicationFacts, preview: Path | None) -> Edit:
     """Return the changes of the header: what sites and webuis show, and no path of this machine."""
     words = tuple(phrase for _, phrase in facts.triggers)
     values = {
@@ -134,7 +134,7 @@ def header(facts: ModelFacts, preview: Path | None) -> Edit:
     return Edit.parse({k: v for k, v in values.items() if v is not None}, source="publish")
 
 
-def usage_hint(facts: ModelFacts) -> str:
+def usage_hint(facts: PublicationFacts) -> str:
     """Return how strong to use the model, in words."""
     if facts.slider is not None:
         return f"strength {facts.slider.low:g} to {facts.slider.high:g}"

@@ -1,4 +1,4 @@
-"""A run's recipe without what belongs to its owner alone: folders of this machine, and where copies are kept."""
+"""A run's recipe without its owner's paths: folders of this machine, and where copies are kept."""
 
 from __future__ import annotations
 

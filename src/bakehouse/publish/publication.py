@@ -12,9 +12,9 @@ from bakehouse.core.files import sha256_file, write_bytes, write_json, write_tex
 from bakehouse.publish.card import make_card
 from bakehouse.publish.concerns import Concern, check_consent, concerns
 from bakehouse.publish.gallery import GalleryImage, choose_images, write_images
-from bakehouse.publish.model_facts import ModelFacts
 from bakehouse.publish.model_files import ModelFiles, write_model
 from bakehouse.publish.public_recipe import public_recipe
+from bakehouse.publish.publication_facts import PublicationFacts
 from bakehouse.publish.webui_files import a1111_sidecar, civitai_fields
 
 CARD = "README.md"
@@ -40,10 +40,10 @@ class PublishedFile:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PublicationPlan:
     """What would be published; nothing has been written."""
 
-    facts: ModelFacts
+    facts: PublicationFacts
     images: tuple[GalleryImage, ...]
     concerns: tuple[Concern, ...]
 
@@ -69,7 +69,7 @@ class Plan:
 class Publication:
     """The written files."""
 
-    plan: Plan
+    plan: PublicationPlan
     files: tuple[PublishedFile, ...]
     model: ModelFiles
 
@@ -83,17 +83,17 @@ class Publication:
         }
 
 
-def plan_publication(facts: ModelFacts) -> Plan:
+def plan_publication(facts: PublicationFacts) -> PublicationPlan:
     """Decide what is published.
 
     Raises:
         UsageError: a model of a person that does not say whether the person is real.
     """
     check_consent(facts)
-    return Plan(facts, choose_images(facts), concerns(facts))
+    return PublicationPlan(facts, choose_images(facts), concerns(facts))
 
 
-def write_publication(plan: Plan, folder: Path, repo: str) -> Generator[Event, None, Publication]:
+def write_publication(plan: PublicationPlan, folder: Path, repo: str) -> Generator[Event, None, Publication]:
     """Write all files of a publication into an empty folder; equal runs and settings give equal bytes.
 
     Args:

@@ -18,15 +18,15 @@ from bakehouse.models.model_reference import is_hub_id
 from bakehouse.publish.destination import Destination, Published
 from bakehouse.publish.hub_destination import HubDestination
 from bakehouse.publish.hub_token import find_token
-from bakehouse.publish.model_facts import gather
-from bakehouse.publish.publication import Plan, plan_publication, write_publication
+from bakehouse.publish.publication import PublicationPlan, plan_publication, write_publication
+from bakehouse.publish.publication_facts import gather
 from bakehouse.publish.publish_options import PublishSpec
 from bakehouse.publish.store_destination import StoreDestination
 
 HUB = "hub:"
 
 
-def plan(run: Run, spec: PublishSpec) -> Plan:
+def plan(run: Run, spec: PublishSpec) -> PublicationPlan:
     """Decide what of a run is published; nothing is written.
 
     Raises:
@@ -43,7 +43,7 @@ def check_destination(to: str) -> None:
     """
     if to.startswith(HUB):
         if not is_hub_id(to.removeprefix(HUB)):
-            raise UsageError(f"{to!r} is no repository of the Hub", hint="write hub:owner/name, such as hub:me/zwx")
+            raise UsageError(f"{to!r} is not a repository of the Hub", hint="write hub:owner/name, such as hub:me/zwx")
     elif protocol_of(to):
         open_store(to)
     elif not to.strip():
@@ -68,7 +68,7 @@ def open_destination(
     return StoreDestination(open_store(to))
 
 
-def publish(plan: Plan, destination: Destination) -> Generator[Event, None, Published]:
+def publish(plan: PublicationPlan, destination: Destination) -> Generator[Event, None, Published]:
     """Write the files of a plan and bring them to their destination; the same call again changes what is different.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Publishing to a folder, or to any URL that fsspec knows."""
+"""Publishing to a folder, or to any URL that fsspec supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside the model's file for A1111, and the fields that Civitai asks for."""
+"""Files beside the model for A1111, and the fields that Civitai asks for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.publish.gallery import GalleryImage, infotext
-from bakehouse.publish.model_facts import ModelFacts
+from bakehouse.publish.publication_facts import PublicationFacts
 from bakehouse.weights.file_hashes import hash_file
 
 _A1111_VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
@@ -17,7 +17,7 @@ _CIVITAI_NAMED = (("pony", "Pony"), ("illustrious", "Illustrious"), ("noob", "No
 _CIVITAI_TYPES = {"adapter": "LORA", "slider": "LORA", "embedding": "TextualInversion", "model": "Checkpoint"}
 
 
-def a1111_sidecar(facts: ModelFacts) -> dict[str, Any]:
+def a1111_sidecar(facts: PublicationFacts) -> dict[str, Any]:
     """Return what A1111's extra networks show of `NAME.safetensors`, as `NAME.json` beside it."""
     words = ", ".join(phrase for _, phrase in facts.triggers)
     about = facts.spec.about or f"{facts.title}, trained with bakehouse on {facts.base}."
@@ -31,7 +31,7 @@ def a1111_sidecar(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def civitai_fields(facts: ModelFacts, images: tuple[GalleryImage, ...], files: list[Path]) -> dict[str, Any]:
+def civitai_fields(facts: PublicationFacts, images: tuple[GalleryImage, ...], files: list[Path]) -> dict[str, Any]:
     """Return the fields of a model and its version under Civitai's names, for its form or its API."""
     version = {
         "name": "1.0",
@@ -53,7 +53,7 @@ def civitai_fields(facts: ModelFacts, images: tuple[GalleryImage, ...], files: l
     }
 
 
-def civitai_base(facts: ModelFacts) -> str:
+def civitai_base(facts: PublicationFacts) -> str:
     """Return Civitai's name of the base: `SD 1.5`, `Pony`, `Other`."""
     if facts.base == BUNDLED_BASE:
         return "Other"
@@ -61,7 +61,7 @@ def civitai_base(facts: ModelFacts) -> str:
     return named[0] if named else _CIVITAI_BASES.get(facts.family, "Other")
 
 
-def civitai_type(facts: ModelFacts) -> str:
+def civitai_type(facts: PublicationFacts) -> str:
     """Return Civitai's type: it calls LyCORIS' algorithms and LoRA on convolutions LoCon, and DoRA by its name."""
     adapter = facts.recipe.adapter
     if facts.kind in ("adapter", "slider"):
@@ -85,7 +85,7 @@ def _civitai_file(path: Path) -> dict[str, Any]:
     }
 
 
-def _civitai_image(facts: ModelFacts, image: GalleryImage) -> dict[str, Any]:
+def _civitai_image(facts: PublicationFacts, image: GalleryImage) -> dict[str, Any]:
     spec = image.spec
     text = infotext(facts, image, (spec.width, spec.height))
     return {

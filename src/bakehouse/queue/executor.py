@@ -1,4 +1,4 @@
-"""How jobs are run: the interface that the scheduler uses, and its implementation with processes on this machine."""
+"""The interface that the scheduler runs jobs with, and its implementation with processes on this machine."""
 
 from __future__ import annotations
 

@@ -333,18 +333,18 @@ class Derivation:
             self.decide("prior.images", self.preset.prior_images, "many, so that none is memorised")
 
     def _usual(self, section: Literal["prior", "sample", "evaluate"], *names: str) -> None:
-        """Decide settings of images by what the base likes.
+        """Decide settings of images by the base's conventions.
 
-        What a known base likes is written down even where it is the recipe's default, so that a written recipe does not
+        Those of a known base are written even where they are the recipe's default, so that a written recipe does not
         change with a later table; of a family's entry only what differs.
         """
         if self.usual is None:
             return
-        likes = self.usual.conventions
+        conventions = self.usual.conventions
         for name in names:
-            settings, value = getattr(self.recipe, section), getattr(likes, name)
+            settings, value = getattr(self.recipe, section), getattr(conventions, name)
             unused = name == "negative" and settings.guidance <= 1
-            matters = value != getattr(settings, name) if likes.whole_family else bool(value)
+            matters = value != getattr(settings, name) if conventions.whole_family else bool(value)
             if name not in settings.model_fields_set and matters and not unused:
                 self.decide(f"{section}.{name}", value, self.usual.reason)
 
@@ -360,24 +360,23 @@ class Derivation:
         self._usual("evaluate", "guidance", "sampler", "prompts", "quality", "negative")
         if "prompts" in self.recipe.sample.model_fields_set:
             return
-        if self.recipe.kind == "style":
-            prompts, reason = self._style_prompts(), "captions of the set in the style, and the first without it"
-        else:
-            named = [c for c in self.recipe.concepts if c.subject]
-            prompts = [p for c in named for p in (c.subject, f"{c.subject}, at the beach", c.class_name) if p]
-            reason = "the subject, and the subject in another place"
-            if any(c.class_name for c in named):
-                reason = "the subject, the subject in another place, and the class without the trigger"
-        self._decide_prompts(prompts, reason)
-
-    def _decide_prompts(self, prompts: list[str], reason: str) -> None:
-        """Decide the prompts of samples, with the quality words of the base."""
+        prompts, reason = self._sample_prompts()
         if prompts and self.usual is not None and self.usual.conventions.quality:
             prompts = [with_quality(p, self.usual.conventions.quality) for p in prompts]
             reason += f", with the quality words {self.usual.reason}"
         if prompts:
             self.decide("sample.prompts", prompts, reason)
             self._usual("sample", "negative")
+
+    def _sample_prompts(self) -> tuple[list[str], str]:
+        """Return the prompts of samples, without quality words, and the reason for them."""
+        if self.recipe.kind == "style":
+            return self._style_prompts(), "captions of the set in the style, and the first without it"
+        named = [c for c in self.recipe.concepts if c.subject]
+        prompts = [p for c in named for p in (c.subject, f"{c.subject}, at the beach", c.class_name) if p]
+        if any(c.class_name for c in named):
+            return prompts, "the subject, the subject in another place, and the class without the trigger"
+        return prompts, "the subject, and the subject in another place"
 
     def _style_prompts(self) -> list[str]:
         """Return sample prompts for a style, which are captions of the set itself."""

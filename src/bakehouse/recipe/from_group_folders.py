@@ -73,7 +73,7 @@ def group_concepts(root: Path, kind: str, subject: str) -> list[dict[str, Any]]:
         raise UsageError(f"{root}: kind = {kind!r} needs a folder with a folder for each group of images")
     if kind == "outfits" and not subject:
         raise UsageError(
-            f"{root} has no subject: whose outfits are these?",
+            f"{root} has no subject, and outfits need the character that wears them",
             hint='pass the character\'s trigger and class word: --subject "zwx person"',
         )
     if kind == "pack" and subject:
@@ -121,7 +121,7 @@ def _outfits(at: _Folder, inside: Sequence[_Folder], subject: str, problems: lis
         base = " + ".join(below)
         if base and base not in words:
             problems.append(
-                f"{f.path}: {base!r} is no folder beside it, on which this outfit could build (folders: "
+                f"{f.path}: {base!r} is not a folder beside it that this outfit could build on (folders: "
                 f"{listed(sorted(words))})"
             )
         if not outfit_word(last):
@@ -133,14 +133,18 @@ def _outfits(at: _Folder, inside: Sequence[_Folder], subject: str, problems: lis
 def _pack(at: _Folder, inside: Sequence[_Folder], problems: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the groups of each character, and those of several."""
     if loose := at.loose():
-        problems.append(f"{at.path}: {counted(loose, 'image')} beside the folders of characters: whose are they?")
+        problems.append(
+            f"{at.path}: {counted(loose, 'image')} beside the folders of characters: move them into the right folder"
+        )
     names = [f.name for f in inside]
     for f in inside:
         concept = {"folder": str(f.path), **({"repeats": f.repeats} if f.repeats else {})}
         together = _PLUS.split(f.name)
         if len(together) > 1:
             if unknown := [name for name in together if name not in names]:
-                problems.append(f"{f.path}: {unknown[0]!r} is no folder beside it (folders: {listed(sorted(names))})")
+                problems.append(
+                    f"{f.path}: {unknown[0]!r} is not a folder beside it (folders: {listed(sorted(names))})"
+                )
             yield {**concept, "characters": [name.split()[0] for name in together]}
         elif f.inside and not f.loose():
             yield from _outfits(f, f.inside, f.name, problems)

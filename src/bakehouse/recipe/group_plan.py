@@ -71,17 +71,10 @@ class GroupDerivation(Derivation):
                     reason = f"{counted(n, 'image')} x {repeats} = {n * repeats} per epoch: "
                     self.decide(f"concepts.{g.concept}.repeats", repeats, reason + _share(g, groups, target))
 
-    def _samples(self) -> None:
-        """Decide the samples: each group by its own words, and each character's class."""
-        self._usual("sample", "guidance", "sampler")
-        self._steps("sample")
-        self._usual("evaluate", "guidance", "sampler", "prompts", "quality", "negative")
-        if "prompts" in self.recipe.sample.model_fields_set:
-            return
+    def _sample_prompts(self) -> tuple[list[str], str]:
         classes = [c.class_name for c in characters_of(self.recipe).values()]
         prompts = [p for p in (*(prompt_of(self.recipe, g) for g in image_groups(self.recipe)), *classes) if p]
-        reason = "each group by its own words, and the class without them"
-        self._decide_prompts(list(dict.fromkeys(prompts)), reason)
+        return list(dict.fromkeys(prompts)), "each group by its own words, and the class without them"
 
 
 def _share(group: ImageGroup, groups: Sequence[ImageGroup], target: int) -> str:

@@ -119,12 +119,12 @@ def _concept_errors(c: ConceptSpec, recipe: Recipe) -> Iterator[str]:
     people = characters_of(recipe)
     bases = {o.outfit: o.over for o in recipe.concepts if o.outfit}
     if not c.characters and not c.trigger_word:
-        yield ": whose images are these? add subject = 'zwx person', the character's trigger and class"
+        yield " has no subject: add subject = 'zwx person', the character's trigger and class"
     if c.over and not c.outfit:
         yield f".over = {c.over!r} needs outfit, the word of the outfit that builds on it"
     elif c.over and c.over not in bases:
         known = did_you_mean(c.over, bases) or f"; outfits: {listed(sorted(bases))}"
-        yield f".over = {c.over!r} is no outfit of this recipe{known}"
+        yield f".over = {c.over!r} is not an outfit of this recipe{known}"
     elif c.outfit and bases.get(_chain(c, recipe.concepts)[0]):
         yield f".over = {c.over!r}: these outfits build on each other in a circle"
     if c.outfit and c.characters:

@@ -70,8 +70,9 @@ class ModelSpec(Spec):
     clip_skip: Annotated[int, Field(ge=1, le=12), Needs(other_than("model.family", "sdxl"), at=(2,))] = 1
     """Text encoder layer to use, as in A1111: 1 is the last layer, 2 the one before."""
     conventions: str | None = None
-    """What the base likes, by a name in the table of `docs/base-models.md`: guidance, sampler, quality words and more,
-    which the plan takes where they are left out. `none`: nothing. Default: found by the model's name or file."""
+    """Recommended settings of the base, by a name in the table of `docs/base-models.md`: guidance, sampler, quality
+    words and more, for what the recipe leaves out. `none`: no recommendations. Default: found by the model's name or
+    file."""
     max_tokens: Literal[75, 150, 225] = 75
     """Maximum tokens of a caption; longer ones are cut. Each 75 tokens take one pass of the text encoder."""
     quantize: Literal["int8"] | None = None

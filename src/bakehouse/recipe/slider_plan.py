@@ -1,4 +1,4 @@
-"""The plan of a slider: it trains on prompts, so that there are no images to place and no epochs to fill."""
+"""The plan of a slider, which trains on prompts: without images, buckets and repeats."""
 
 from __future__ import annotations
 

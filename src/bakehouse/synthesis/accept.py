@@ -1,10 +1,11 @@
-"""`dataset extend --accept`: add drawn images that a person accepted to the dataset, as a step that can be undone."""
+"""`dataset extend --accept`: add accepted images to the dataset, as a step that can be undone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from bakehouse.core.events import Event, Noted
 from bakehouse.core.message_text import listed
@@ -17,8 +18,10 @@ from bakehouse.synthesis.candidates import Candidate, Candidates, read_accept
 ALL = "all"
 
 
-class Extend(Spec):
+class AddDrawn(Spec):
     """Settings of the step that adds drawn images to a dataset."""
+
+    command: ClassVar[str] = "extend"
 
     candidates: Path
     """The folder of the drawn images."""
@@ -48,7 +51,7 @@ class Extend(Spec):
             yield Noted(message=f"in the dataset already: {listed(present)}")
 
 
-def accept(answer: str, folder: Path | None = None) -> Extend:
+def accept(answer: str, folder: Path | None = None) -> AddDrawn:
     """Return the step that adds what a person accepted.
 
     Args:
@@ -66,7 +69,7 @@ def accept(answer: str, folder: Path | None = None) -> Extend:
         path = Path(answer).expanduser()
         found = Candidates.load(path.resolve().parent)
         accepted = read_accept(path, found)
-    return Extend(candidates=found.folder.resolve(), accepted=tuple(c.name for c in accepted))
+    return AddDrawn(candidates=found.folder.resolve(), accepted=tuple(c.name for c in accepted))
 
 
 def _edits(found: Candidates, candidate: Candidate, to: PurePosixPath, *, with_raw: bool) -> list[Edit]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.data.captions import split_tags
@@ -18,7 +18,6 @@ from bakehouse.evaluation.prompt_set import CLOTHES, FRAMINGS, FRAMINGS_OF_THING
 from bakehouse.recipe.recipe import ConceptSpec, Kind
 
 AspectName = Literal["framing", "view", "place", "outfit"]
-ASPECTS: tuple[AspectName, ...] = get_args(AspectName)
 
 MAX_ALWAYS = 0.8
 """An outfit that more than this share of the captions name is the subject's own, and is not varied."""

@@ -1,6 +1,6 @@
-"""Drawn images that wait for a yes or no, in a folder: their files, what was found of each, and the answers.
+"""Generated images that wait for review, in a folder: their files, their scores, and the answers.
 
-candidates.json    what was drawn and judged; written last
+candidates.json    the images and their scores; written last
 drawn/012-1.png    an image: the first try of the twelfth prompt
 drawn/012-1.txt    its caption, which may be edited before it is accepted; only of images that passed
 accept.txt         one line for each image that passed: `yes 012-1.png` or `no 012-1.png`
@@ -30,7 +30,7 @@ _HEAD = """\
 
 @dataclass(frozen=True)
 class Candidate:
-    """A drawn image and what was found of it."""
+    """A generated image and its scores."""
 
     name: str
     """Its file: 012-1.png is the second try for the twelfth image."""
@@ -46,7 +46,7 @@ class Candidate:
     nearest: str = ""
     """The most similar image of the dataset."""
     reason: str = ""
-    """Why it was dropped; empty: it is laid before the user."""
+    """Why it was dropped; empty: it is offered for review."""
 
     @property
     def passed(self) -> bool:
@@ -67,7 +67,7 @@ class Candidates:
 
     @property
     def passed(self) -> tuple[Candidate, ...]:
-        """Those that are laid before the user, in order."""
+        """Those that are offered for review, in order."""
         return tuple(sorted((c for c in self.items if c.passed), key=lambda c: c.name))
 
     def path(self, candidate: Candidate) -> Path:

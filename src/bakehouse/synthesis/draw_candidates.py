@@ -1,4 +1,4 @@
-"""Draw and judge the images of an extension. An interrupted call resumes; a finished one is not repeated."""
+"""Generate and judge the images of an extension. An interrupted call resumes; a finished one is not repeated."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draw_candidates(
 ) -> Generator[Event, None, Candidates]:
     """Draw images that the dataset lacks, judge each, and lay those that pass before the user; yield events.
 
-    Each prompt is drawn anew with another seed until an image passes, `tries` times at most. Images, their captions, a
+    Each prompt is tried again with another seed until an image passes, `tries` times at most. Images, their captions, a
     page and accept.txt are in a folder of the run, which depends on the weights, the dataset and the settings. The
     dataset is only read.
 
@@ -59,7 +59,7 @@ def draw_candidates(
         evaluation.cache.settings = report.settings
         folder = run.folder / FOLDER / _key(extension, evaluation)
         if (folder / RECORD).is_file():
-            yield Noted(message="these images were drawn before; nothing is drawn again")
+            yield Noted(message="these images were generated before; nothing is generated again")
             return Candidates.load(folder)
         baseline = yield from evaluation.score_baseline(report.prompts)
         judge = Judge(evaluation, baseline, extension.images.records, extension.spec.least_fidelity)

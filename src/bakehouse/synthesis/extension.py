@@ -1,4 +1,4 @@
-"""What an extension of a dataset asks for: the run that draws, the images that there are, and the prompts."""
+"""The plan of an extension of a dataset: the run that generates, the existing images, and the prompts."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from bakehouse.recipe.recipe import ConceptSpec, Recipe
 from bakehouse.synthesis.aspects import Aspect, AspectName, aspects_of, plan_values
 
 MOST_BY_DEFAULT = 24
-"""Images that are asked for by default, at most."""
+"""Most images that are asked for by default."""
 
 
 OF_VARIETY = ("E01", "B11", "B12")
-"""Checks of the audit that say what images a dataset lacks: too few, one framing, one background."""
+"""Checks of the audit about variety: too few images, one framing, one background."""
 
 
 class ExtendSpec(Spec):
-    """Settings of `dataset extend`: what is drawn, and what is laid before the user."""
+    """Settings of `dataset extend`: what is generated, and what is offered for review."""
 
     count: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Images wanted. None: as many as the dataset has, 24 at most, but as many as the audit asks for."""
@@ -66,7 +66,7 @@ class Extension:
     images: ImageSet
     spec: ExtendSpec
     findings: tuple[Finding, ...]
-    """What the audit says of the dataset's variety."""
+    """The audit's findings about the dataset's variety."""
     aspects: tuple[Aspect, ...]
     wanted: tuple[Wanted, ...]
 
@@ -93,7 +93,7 @@ class Extension:
         if not report.pick.weights:
             quoted = shlex.quote(str(run.folder))
             raise UsageError(
-                f"no checkpoint of {run.folder} was picked, so none is good enough to draw with: {report.pick.why}",
+                f"no checkpoint of {run.folder} was picked, so none is good enough to generate with: {report.pick.why}",
                 hint=f"`bakehouse evaluate {quoted}` says what to change; train again, then extend",
             )
         images = scan(folder)

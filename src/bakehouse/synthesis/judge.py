@@ -1,4 +1,4 @@
-"""Judging drawn images by a run's own evaluation: does it show the subject, follow the prompt, and copy nothing?"""
+"""Scores generated images as the run's evaluation does: subject, prompt, broken images, copies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bakehouse.evaluation.evaluate_run import EvaluationRun
 from bakehouse.evaluation.evaluation_inputs import SAME_IMAGE
 from bakehouse.evaluation.image_cache import center_square
 from bakehouse.evaluation.image_checks import ImageChecks
-from bakehouse.evaluation.metrics import Floats, near_copy_rows, root_mean_square
+from bakehouse.evaluation.metrics import Floats, known_mean, near_copy_rows, root_mean_square
 from bakehouse.evaluation.scored_images import ScoredImages
 from bakehouse.synthesis.candidates import Candidate
 
@@ -29,7 +29,7 @@ FOLLOWS = 0.6
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges drawn images as the evaluation of a run scores its own."""
+    """Scores generated images as the evaluation of a run does."""
 
     evaluation: EvaluationRun
     baseline: Baseline
@@ -46,10 +46,8 @@ class Judge:
     @property
     def least_prompt(self) -> float:
         """Prompt score from which an image follows its prompt; NaN if the base's own is unknown."""
-        usual = self.baseline.base.class_images.prompt
-        known = usual[~np.isnan(usual)]
-        floor = self.baseline.floor
-        return floor + FOLLOWS * (float(known.mean()) - floor) if len(known) else math.nan
+        usual, floor = known_mean(self.baseline.base.class_images.prompt), self.baseline.floor
+        return floor + FOLLOWS * (usual - floor)
 
     def __call__(
         self, candidates: Sequence[Candidate], paths: Sequence[Path], kept: Sequence[Path] = ()

@@ -1,4 +1,4 @@
-"""`dataset upscale --img2img`: enlarged images are drawn over at a low strength by a model that learned the subject."""
+"""`dataset upscale --img2img`: repairs enlarged images by image-to-image with a model that learned the subject."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bakehouse.generation.request import ImageRequest
 from bakehouse.models.weights_fingerprint import files_fingerprint
 
 USUAL = (0.1, 0.3)
-"""Strengths that mend pixels and keep what is shown."""
+"""Strengths that repair pixels and keep the content."""
 _CACHE_VERSION = 1
 
 
@@ -33,7 +33,7 @@ class RepairedUpscale(Upscale):
     command: ClassVar[str] = "upscale"
 
     img2img: Annotated[float, Field(gt=0, le=1)]
-    """How much the model changes each image: 0.1 to 0.3 mends it, more draws it anew."""
+    """How much the model changes each image: 0.1 to 0.3 repairs it, more invents new content."""
     repair_with: Annotated[str, Field(min_length=1)]
     """MODEL: a run, whose picked checkpoint is used, an adapter, or a whole model."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
@@ -52,7 +52,7 @@ class RepairedUpscale(Upscale):
         self._loaded.clear()
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """Propose to upscale each image that is too small, and to repair it; no model is loaded before that is wanted.
+        """Propose to upscale and repair each image that is too small; a model is loaded when contents are asked for.
 
         Raises:
             UsageError: no upscaler is installed, or `repair_with` is no model.
@@ -62,11 +62,11 @@ class RepairedUpscale(Upscale):
         if not low <= self.img2img <= high:
             yield Warned(
                 message=f"img2img {self.img2img:g}: {low:g} to {high:g} is usual; "
-                + ("more changes what the images show" if self.img2img > high else "less mends next to nothing")
+                + ("more changes what the images show" if self.img2img > high else "less changes next to nothing")
             )
         without = [images.name(record.path) for record in images if not record.captions]
         if without:
-            yield Warned(message=f"{len(without)} images without a caption are repaired without words")
+            yield Warned(message=f"{len(without)} images without a caption are repaired with an empty prompt")
         yield from super().propose(images)
 
     def finish_label(self) -> str:
@@ -74,7 +74,7 @@ class RepairedUpscale(Upscale):
         return f"repaired at strength {self.img2img:g} by {self._source[0].title}"
 
     def finish(self, record: ImageRecord, image: Image.Image) -> Image.Image:
-        """Return the image drawn over by the model, of the same size; alpha stays. Results are cached.
+        """Return the image after image-to-image, of the same size; alpha stays. Results are cached.
 
         Raises:
             BakehouseError: the image does not fit into memory, or a file of the model is damaged.

@@ -1,4 +1,4 @@
-"""The page of an extension: every drawn image with its caption and scores, to be answered with yes or no."""
+"""The page of an extension: every generated image with its caption and scores, for review."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL_SIDE = 128
 
 
 @dataclass(frozen=True)
-class Shown:
+class SheetImage:
     """One image on the page."""
 
     candidate: Candidate
@@ -55,9 +55,9 @@ def write_sheet(candidates: Candidates, extension: Extension) -> Path:
     return write_html(candidates.folder / SHEET, text)
 
 
-def _shown(candidate: Candidate, candidates: Candidates, photos: Mapping[str, Path], side: int) -> Shown:
+def _shown(candidate: Candidate, candidates: Candidates, photos: Mapping[str, Path], side: int) -> SheetImage:
     nearest = photos.get(candidate.nearest)
-    return Shown(
+    return SheetImage(
         candidate,
         inline_image(open_image(candidates.path(candidate)), side),
         inline_image(open_image(nearest), SMALL_SIDE) if nearest is not None and candidate.passed else None,

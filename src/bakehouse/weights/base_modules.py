@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bakehouse.adapters.module_names import from_compvis, from_openclip, same_module
-from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Shape, TensorFile, open_tensors
+from bakehouse.adapters.tensor_files import Shape, TensorFile, open_tensors
 from bakehouse.core.errors import UsageError
 
 _NETWORKS = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
@@ -172,8 +172,3 @@ def _thirds(key: str, module: str, leaf: str) -> _Named:
             block = from_openclip(f"{module.removeprefix(start)}.x").removesuffix(".attn.x")
             for n, name in enumerate(_THIRDS):
                 yield f"{prefix}{block.replace('.', '_')}_self_attn_{name}", leaf, key, n
-
-
-def is_weights_file(path: Path) -> bool:
-    """Whether a path has the suffix of a weights file."""
-    return path.suffix in WEIGHT_SUFFIXES

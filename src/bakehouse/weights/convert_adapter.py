@@ -1,4 +1,4 @@
-"""Adapter files in other programs' words: kohya, diffusers with PEFT, diffusers of early 2023, PEFT's own folders.
+"""Conversion of adapter files: kohya, diffusers with PEFT, diffusers of early 2023, PEFT's own folders.
 
 Numbers are not touched unless a type is asked for. What the target cannot hold is an error that lists it.
 """
@@ -30,6 +30,7 @@ from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import CONVERTED, check_names
 from bakehouse.weights.convert_embedding import write_bundled
 from bakehouse.weights.dense_delta import PLAIN, is_plain
+from bakehouse.weights.dylora_slices import lora_rank
 from bakehouse.weights.result import ModuleResult, Result
 from bakehouse.weights.write_peft import (
     baked,
@@ -103,7 +104,7 @@ def convert(
         file = replace(file, extras={k: t for k, t in file.extras.items() if not k.startswith(BUNDLED)})
     _check(file, settings.to)
     dtype = dtype_of(settings.dtype)
-    results = tuple(ModuleResult(stem, _rank(t), 0.0, 0.0) for stem, t in file.modules.items())
+    results = tuple(ModuleResult(stem, lora_rank(t), 0.0, 0.0) for stem, t in file.modules.items())
     if settings.to == "peft":
         if not dry_run:
             _write_peft(file, out, settings, dtype, on_event)
@@ -112,10 +113,6 @@ def convert(
     if not dry_run:
         _write(out, written, dtype, on_event, file.extras)
     return Result(out, results, dry_run, notes)
-
-
-def _rank(tensors: Mapping[str, Tensor]) -> int:
-    return int(tensors["lora_down.weight"].shape[0]) if "lora_down.weight" in tensors else 0
 
 
 def _write(

@@ -63,7 +63,7 @@ def convert_embedding(
     if to not in LAYOUTS:
         raise UsageError(f"--to {to}: an embedding has the layouts {', '.join(LAYOUTS)}")
     if out.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{out} is no name of an embedding's file", hint=f"end it in {', '.join(SUFFIXES)}")
+        raise UsageError(f"{out} is not a name for an embedding's file", hint=f"end it in {', '.join(SUFFIXES)}")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists already", hint="choose another path, or pass --overwrite")
     if not dry_run:

@@ -72,7 +72,7 @@ def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, on_event: OnE
     whole = network_args(file.metadata).get("prefix_scale") == PREFIX_SCALE
     modules = {stem: cut(tensors, rank, alpha_shrinks=whole) for stem, tensors in file.modules.items()}
     results = tuple(
-        ModuleResult(full_name(s), min(rank, _rank(t)), 0.0, 0.0, _rank(t)) for s, t in file.modules.items()
+        ModuleResult(full_name(s), min(rank, lora_rank(t)), 0.0, 0.0, lora_rank(t)) for s, t in file.modules.items()
     )
     if not dry_run:
         header = {
@@ -90,8 +90,8 @@ def _has_prefixes(tensors: Mapping[str, Tensor]) -> bool:
     return tensors.keys() <= {"w_norm", "b_norm", BIAS} or (is_plain(tensors) and "lora_mid.weight" not in tensors)
 
 
-def _rank(tensors: Mapping[str, Tensor]) -> int:
-    """Return a module's rank; 0 for a norm."""
+def lora_rank(tensors: Mapping[str, Tensor]) -> int:
+    """Return a LoRA module's rank; 0 for a module without one, such as a norm."""
     return int(tensors["lora_down.weight"].shape[0]) if "lora_down.weight" in tensors else 0
 
 
@@ -101,7 +101,7 @@ def cut(tensors: Mapping[str, Tensor], rank: int, *, alpha_shrinks: bool = False
     Args:
         alpha_shrinks: keep alpha / rank, so that the scale does not change; else keep alpha.
     """
-    whole = _rank(tensors)
+    whole = lora_rank(tensors)
     if whole <= rank:
         return dict(tensors)
     kept = {

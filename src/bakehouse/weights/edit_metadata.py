@@ -12,11 +12,12 @@ from typing import Any
 
 from pydantic import Field
 
-from bakehouse.adapters.tensor_files import check_output_path, damaged
+from bakehouse.adapters.tensor_files import check_output_path
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.settings import Spec
+from bakehouse.pickles import damaged
 from bakehouse.weights.file_hashes import legacy_hash
 
 THUMBNAIL_SIDE = 256

@@ -174,7 +174,7 @@ def test_what_lecos_files_lack(imported):
         imported(LECO)
     with pytest.raises(UsageError, match="prompt 1 has no target"):
         imported(LECO, prompts="- target: a\n  positive: b\n- positive: b\n")
-    with pytest.raises(UsageError, match="is no list of prompts"):
+    with pytest.raises(UsageError, match="is not a list of prompts"):
         imported(LECO, prompts="target: a\n")
     made = imported(LECO.replace("rank: 16", "rang: 16"), prompts=PROMPTS)
     assert any(n.key == "network.rang" and "rank" in n.why for n in made.lost)

@@ -24,8 +24,6 @@ NEAR = 0.85
 """Share of the best p from which a trigger explains a trait equally well: crops and missed tags blur the figures."""
 PARTLY = 0.3
 """Least p of a trigger that absorbs a trait."""
-STRONGLY = 0.8
-"""Least p of a trigger that brings the trait alone."""
 MOSTLY = 0.5
 """Least p at which a trigger may bring a trait that another one has absorbed."""
 
@@ -60,8 +58,6 @@ class Absorption:
     """Exposures without the trigger in which the trait is visible: they separate the word from the trait."""
     declared: bool
     """Whether the trigger's own declaration absorbs it; else other triggers' declarations leave it to this one."""
-    shared_with: tuple[str, ...] = ()
-    """Triggers in exactly the same captions."""
 
 
 def exposures_of(compiled: Sequence[CompiledImage], repeats: Sequence[int]) -> tuple[Exposure, ...]:
@@ -162,7 +158,6 @@ def _absorption(
         exposures=total_weight(exposures, absorbed),
         elsewhere=total_weight(exposures, frozenset(elsewhere)),
         declared=trigger.takes(trait),
-        shared_with=tuple(t for t, where in by_trigger.items() if t != trigger.word and where == own),
     )
 
 

@@ -30,11 +30,11 @@ def audit(
     """
     from bakehouse.audit import audit as run_audit
     from bakehouse.audit import read_report, write_html_report
-    from bakehouse.audit.report import exit_code
     from bakehouse.cli.dataset.audit_settings import audit_spec
     from bakehouse.cli.render.audit import print_audit
     from bakehouse.cli.render.dataset import progress_callbacks
     from bakehouse.cli.render.events import progress_renderer
+    from bakehouse.core.checks import exit_code
     from bakehouse.curation.apply_and_undo import recover
 
     earlier = read_report(against) if against else None
@@ -47,5 +47,6 @@ def audit(
     if page:
         write_html_report(report, page, changes=changes)
     print_audit(report, changes=changes, page=page, json=json, quiet=quiet)
-    if exit_code(report.findings if changes is None else changes.worse, strict=strict):
+    new = report.findings if changes is None else changes.worse
+    if exit_code((f.level for f in new), strict=strict):
         raise typer.Exit(1)

@@ -32,7 +32,7 @@ def bucket(
     """Print the bucket of each image, its scale and crop loss."""
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.cli.render.buckets import print_buckets
-    from bakehouse.curation.assign_buckets import Bucket
+    from bakehouse.curation.bucket import Bucket
 
     shapes = {"resolution": resolution, "rule": rule, "step": step, "min": least, "max": most, "upscale": upscale}
     given = {key: value for key, value in shapes.items() if value is not None}

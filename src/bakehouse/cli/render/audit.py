@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bakehouse.audit import Changes, Finding, Report
-from bakehouse.audit.check import LEVELS
 from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
 from bakehouse.cli.render.safe_printing import echo
+from bakehouse.core.checks import LEVELS
 from bakehouse.core.message_text import counted, listed
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}

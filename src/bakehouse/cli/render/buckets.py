@@ -17,7 +17,7 @@ from bakehouse.core.message_text import counted
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import RunOptions
-    from bakehouse.curation.assign_buckets import Bucket, BucketFit
+    from bakehouse.curation.bucket import Bucket, BucketFit
     from bakehouse.data import ImageSet
 
 _SHOWN = 40
@@ -30,7 +30,7 @@ def print_buckets(folder: Path, operation: Bucket, options: RunOptions) -> None:
     Raises:
         UsageError: `-o` without `--sort`.
     """
-    from bakehouse.curation.assign_buckets import write_page
+    from bakehouse.curation.bucket import write_page
     from bakehouse.data import scan
 
     if options.out is not None:
@@ -56,7 +56,7 @@ def print_buckets(folder: Path, operation: Bucket, options: RunOptions) -> None:
 
 
 def _rows(operation: Bucket, fits: Sequence[BucketFit]) -> list[dict[str, Any]]:
-    from bakehouse.curation.assign_buckets import bucket_name
+    from bakehouse.curation.bucket import bucket_name
     from bakehouse.data import bucket_table
 
     return [

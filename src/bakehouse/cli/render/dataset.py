@@ -13,7 +13,7 @@ from bakehouse.cli.render.consoles import print_json, print_table, print_warning
 from bakehouse.cli.render.events import ProgressRenderer
 from bakehouse.cli.render.message_collector import MessageCollector
 from bakehouse.cli.render.safe_printing import echo, shell_command
-from bakehouse.core.events import Progress, Warned
+from bakehouse.core.events import Warned, progress_callback
 from bakehouse.core.message_text import counted
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.image_import.import_images import ImportedSource
@@ -32,7 +32,7 @@ ProgressCallback = Callable[[int, int], None]
 
 def progress_callbacks(on_event: ProgressRenderer) -> Callable[[str], ProgressCallback]:
     """Return a function from the name of a task to its callback (done, total), which renders its progress."""
-    return lambda what: lambda done, total: on_event(Progress(what=what, done=done, total=total))
+    return lambda what: progress_callback(on_event, what)
 
 
 def recovered_warning(step: Step) -> Warned:

@@ -1,4 +1,4 @@
-"""Print an examination: ailments with the command that helps, what is healthy, and what is not known."""
+"""Print an examination: problems with the command that helps, what is healthy, and what is not known."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from bakehouse.cli.render.consoles import print_json, print_table, stdout_console
 from bakehouse.cli.render.safe_printing import echo
+from bakehouse.core.checks import by_reason
 from bakehouse.core.message_text import counted
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim", "healthy": "
 
 
 def print_report(report: Report, *, json: bool = False, quiet: bool = False) -> None:
-    """Print the findings as text, or as JSON; with `quiet` only the ailments."""
+    """Print the findings as text, or as JSON; with `quiet` only the problems."""
     if json:
         print_json(report.to_json())
         return
-    for finding in report.ailments:
-        _print_ailment(finding)
+    for finding in report.problems:
+        _print_problem(finding)
     if not quiet:
         for title, findings in (("healthy", report.healthy), ("not decided", report.undecided)):
             if findings:
@@ -36,8 +37,8 @@ def print_report(report: Report, *, json: bool = False, quiet: bool = False) -> 
     echo(_summary(report))
 
 
-def _print_ailment(finding: Finding) -> None:
-    """Print an ailment, its figures and what helps. A command stays on one line, so that it can be pasted."""
+def _print_problem(finding: Finding) -> None:
+    """Print a problem, its figures and what helps. A command stays on one line, so that it can be pasted."""
     style = _STYLES[finding.result]
     note = " (heuristic)" if finding.heuristic else ""
     title = Text.assemble((f"{finding.id}  ", style), (f"{finding.result}: {finding.title}", style), (note, "dim"))
@@ -56,9 +57,7 @@ def _table(findings: Sequence[Finding]) -> Table:
 
 
 def _print_skipped(report: Report) -> None:
-    reasons: dict[str, list[str]] = {}
-    for check, reason in report.skipped.items():
-        reasons.setdefault(reason, []).append(check)
+    reasons = by_reason(report.skipped)
     if reasons:
         echo("\nnot checked:")
     for reason, checks in reasons.items():

@@ -11,10 +11,10 @@ from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import result_of
 from bakehouse.core.message_text import counted
-from bakehouse.publish import Plan, Published, open_destination, publish
+from bakehouse.publish import PublicationPlan, Published, open_destination, publish
 
 
-def print_plan(plan: Plan, to: str, *, json: bool) -> None:
+def print_plan(plan: PublicationPlan, to: str, *, json: bool) -> None:
     """Print what would be published."""
     found = plan.to_json()
     if json:
@@ -30,7 +30,7 @@ def print_plan(plan: Plan, to: str, *, json: bool) -> None:
         echo(f"asks first: {concern.why}")
 
 
-def confirm(plan: Plan, *, yes: bool, json: bool) -> None:
+def confirm(plan: PublicationPlan, *, yes: bool, json: bool) -> None:
     """Ask about each concern, where there is a terminal and not JSON.
 
     Raises:
@@ -44,7 +44,7 @@ def confirm(plan: Plan, *, yes: bool, json: bool) -> None:
             raise UsageError("not published")
 
 
-def publish_to(plan: Plan, to: str, *, json: bool, quiet: bool) -> None:
+def publish_to(plan: PublicationPlan, to: str, *, json: bool, quiet: bool) -> None:
     """Publish with progress, and print the result."""
     # The Hub's own bars count bytes of each file; beside ours they would be drawn over each other.
     bars = to.startswith("hub:") and stderr_console().is_terminal and not (json or quiet)

@@ -1,4 +1,4 @@
-"""What a base model likes: guidance, sampler, sizes, quality and negative words, tags or sentences. Data, no code.
+"""Conventions of base models: guidance, sampler, sizes, quality and negative words, tags or sentences. Only data.
 
 `conventions.toml` holds the entries. They are defaults for whoever asks a base model for images: the plan's samples,
 class images and evaluation, and the prompts of templates. What the plan takes from here it writes into the recipe.
@@ -30,7 +30,7 @@ Side = Annotated[str, StringConstraints(pattern=r"^\d+x\d+$")]
 
 
 class Conventions(Spec):
-    """One entry: how a base model, or a family of them, is usually asked for images."""
+    """One entry: the usual settings and words of a base model, or of a family of them."""
 
     name: str
     title: str

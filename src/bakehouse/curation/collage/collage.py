@@ -1,4 +1,4 @@
-"""The settings of `dataset collage`, and its proposals: which cut-outs stand together, where, on what."""
+"""The settings of `dataset collage`, and its proposals: which cut-outs are paired, and where they stand."""
 
 from __future__ import annotations
 

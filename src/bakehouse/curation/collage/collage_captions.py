@@ -1,4 +1,4 @@
-"""Captions of collages: the word of the pair, both subjects, what is said of each, and the new background."""
+"""Captions of collages: the word of the pair, both subjects, the tags of each, and the new background."""
 
 from __future__ import annotations
 

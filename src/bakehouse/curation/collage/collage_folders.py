@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Noted, OnEvent, Progress, ignore, result_of
+from bakehouse.core.events import Noted, OnEvent, ignore, progress_callback, result_of
 from bakehouse.core.files import writing_to
 from bakehouse.curation.apply_and_undo import apply_proposals, recover
 from bakehouse.curation.changeset import Proposal
@@ -15,6 +14,7 @@ from bakehouse.curation.collage.collage import Collage
 from bakehouse.curation.collage.collage_captions import subject_of
 from bakehouse.curation.collage.cut_out import find_cut_outs
 from bakehouse.curation.journal import Step
+from bakehouse.curation.operation import take_proposals
 from bakehouse.curation.preview_page import write_preview
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.scan import scan
@@ -73,15 +73,11 @@ def collage_folders(
                 hint=f"`bakehouse dataset mask {images.root}` makes masks; images must show the subject whole, "
                 "or cut it off at the lower edge alone",
             )
-    proposals = []
-    for item in spec.collages(cut_outs[0], cut_outs[1], subjects):
-        if isinstance(item, Proposal):
-            proposals.append(item)
-        else:
-            on_event(item)
-    made = tuple(proposals)
+    made = tuple(take_proposals(spec.collages(cut_outs[0], cut_outs[1], subjects), on_event))
     if preview is not None:
-        write_preview(preview, OPERATION, ImageSet((), root=out), made, progress=_progress(on_event, "previewing"))
+        write_preview(
+            preview, OPERATION, ImageSet((), root=out), made, progress=progress_callback(on_event, "previewing")
+        )
     if dry_run or preview is not None:
         return CollageResult(made, None)
     with writing_to(out):
@@ -89,7 +85,12 @@ def collage_folders(
     recover(out)
     settings = {"a": str(Path(a).resolve()), "b": str(Path(b).resolve()), **spec.settings(mode="json")}
     step = apply_proposals(
-        out, OPERATION, made, settings=settings, progress=_progress(on_event, "making collages"), on_event=on_event
+        out,
+        OPERATION,
+        made,
+        settings=settings,
+        progress=progress_callback(on_event, "making collages"),
+        on_event=on_event,
     )
     return CollageResult(made, step)
 
@@ -119,7 +120,3 @@ def _subjects(sets: list[ImageSet], spec: Collage) -> tuple[str, str]:
             hint="each subject and the pair need words of their own: --trigger-a, --trigger-b, --pair",
         )
     return first, second
-
-
-def _progress(on_event: OnEvent, what: str) -> Callable[[int, int], None]:
-    return lambda done, total: on_event(Progress(what=what, done=done, total=total))

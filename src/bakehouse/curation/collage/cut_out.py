@@ -33,7 +33,7 @@ Side = Literal["left", "top", "right", "bottom"]
 MIN_PIECE = 0.25
 """Pieces of a mask that are smaller than this share of its largest one are not of the subject: a sun, a window."""
 CUT_SHARE = 0.02
-"""A subject that covers more than this share of an edge of its image goes on beyond it."""
+"""A subject that covers more than this share of an edge of its image continues beyond it."""
 MIN_CUT = 2
 """Least number of pixels of an edge."""
 SUBJECT = 128
@@ -78,7 +78,7 @@ class CutOut:
 
     @property
     def unusable(self) -> str:
-        """Why the subject cannot stand in another picture without a straight cut beside it; empty if it can."""
+        """Why a collage would show a straight cut of the subject; empty if it would not."""
         if {"left", "right"} <= self.cut:
             return "cut off at both sides"
         return "cut off at the top alone" if "top" in self.cut and "bottom" not in self.cut else ""

@@ -1,4 +1,4 @@
-"""Where two cut-outs stand in a picture: sizes and places in pixels. Numbers alone, no images."""
+"""The layout of two cut-outs in a collage: sizes and positions in pixels. Only numbers, no images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 HEADROOM = 0.03
 """Least share of the picture above a subject whose head is whole."""
 GROUND = 0.05
-"""Share of the picture below the feet of subjects that stand in it whole."""
+"""Share of the picture below the feet of full figures."""
 MARGIN = 0.02
 """Least share of the picture's width at each side of the two."""
 CLOSE_SHARE = 1 / 3

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import OnEvent, Progress, Warned
+from bakehouse.core.events import OnEvent, Warned, progress_callback
 from bakehouse.core.file_store import protocol_of
 from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
@@ -97,7 +97,7 @@ def import_sources(
             step = None
             if not dry_run:
                 settings = {"source": source.key, "into": str(into), **options.settings(mode="json")}
-                count = _counter(f"importing {source.path.name}", on_event)
+                count = progress_callback(on_event, f"importing {source.path.name}")
                 step = apply_proposals(dataset, OPERATION, proposals, settings=settings, progress=count)
             imported.append(ImportedSource(source.name, proposals, step))
         if not dry_run:
@@ -194,10 +194,6 @@ def _video_items(
 ) -> list[ImportItem]:
     wanted = (options.per_second, options.per_scene, options.alike)
     place = work / key_of(str(video.resolve()), video.stat().st_mtime_ns, wanted)
-    count = _counter(f"reading {video.name}", on_event)
+    count = progress_callback(on_event, f"reading {video.name}")
     folder = fill_once(place, lambda folder: extract_frames(video, folder, options, count))
     return video_items(sorted(folder.iterdir()), video, home)
-
-
-def _counter(what: str, on_event: OnEvent) -> Callable[[int, int], None]:
-    return lambda done, total: on_event(Progress(what=what, done=done, total=total))

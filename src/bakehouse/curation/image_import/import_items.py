@@ -21,7 +21,7 @@ from bakehouse.data import ConceptFolder, ImageRecord, ImageSet, read_dataset, s
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption, split_tags
 from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.image_header import read_image_header
-from bakehouse.data.scan import natural_key, nfc
+from bakehouse.data.scan import name_key, natural_key
 from bakehouse.data.tags import spaced
 
 
@@ -191,7 +191,7 @@ def with_unique_names(items: Iterable[ImportItem], into: PurePosixPath) -> list[
     placed = []
     for item in items:
         to = _free_name(into / item.to, taken)
-        taken.add(_key(to.with_suffix("")))
+        taken.add(name_key(to.with_suffix("")))
         placed.append(replace(item, to=to))
     return placed
 
@@ -200,7 +200,7 @@ def _free_name(name: PurePosixPath, taken: set[str]) -> PurePosixPath:
     """Return `a.jpg`, or `a-jpg.jpg`, `a-2.jpg` if the stem is in use: captions and caches are found by stem."""
     endings = ["", f"-{name.suffix.lower().lstrip('.')}", *(f"-{n}" for n in range(2, 100_000))]
     names = (name.with_name(fit_file_name(name.stem, f"{ending}{name.suffix}")) for ending in endings)
-    return next(to for to in names if _key(to.with_suffix("")) not in taken)
+    return next(to for to in names if name_key(to.with_suffix("")) not in taken)
 
 
 def _image_item(record: ImageRecord, images: ImageSet, home: PurePosixPath) -> ImportItem:
@@ -233,7 +233,3 @@ def _video_files(root: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file():
             yield path
-
-
-def _key(name: PurePosixPath) -> str:
-    return nfc(str(name)).casefold()

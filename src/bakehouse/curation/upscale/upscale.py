@@ -135,7 +135,7 @@ class Upscale(Spec):
         if self.model in (PLAIN_RESIZE, NO_UPSCALER):
             if self.before:
                 raise UsageError(
-                    f"model = {self.model} is no network, and before = {self.before} runs before one",
+                    f"model = {self.model} is not a network, and before = {self.before} runs before one",
                     hint=f"to filter alone, use --model {self.before}",
                 )
             return None, None

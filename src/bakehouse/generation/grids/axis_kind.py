@@ -1,4 +1,4 @@
-"""What an axis is: a row of the table of axes."""
+"""Kinds of axes: the rows of the table of axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cells of a grid: the settings of each image, and the model and adapters that these come to."""
+"""The cells of a grid: the settings of each image, with its model, adapters and file decided."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generate the images of cells: what is slow to change is changed least, and an image that fails stops no other."""
+"""Generate the images of cells in an order that loads models rarely; an image that fails does not stop the others."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.generation.grids.axes import NO_AXIS, RANK, Axis, check_together, parse_axis
 from bakehouse.generation.grids.cells import Adapters, CellPlacer, GridCell, PlacedCell
 from bakehouse.generation.grids.draw_cells import Failure, draw_cells, reason
-from bakehouse.generation.grids.recipe import GridRecipe
+from bakehouse.generation.grids.grid_recipe import GridRecipe
 from bakehouse.generation.grids.save import DrawnCell, Grid, Scores, is_intact, save_grid
 from bakehouse.generation.model_source import ModelSource, resolve
 from bakehouse.generation.prompt_files import PromptFiles
@@ -147,7 +147,7 @@ def make_grid(
         y: the axis of the rows; None: one row.
         request: all other settings. A seed or variation seed of -1 becomes 1, so that images can be compared; `count`
             must be 1.
-        out: a folder; images are saved in `out/cells`, each at once, so that a grid that was stopped goes on.
+        out: a folder; images are saved in `out/cells`, each at once, so that a stopped grid can be resumed.
         z: the axis of grids beside each other; None: one grid.
         title: heading of the grid. Default: the model's name and the prompt.
         scores: returns the text under each image.
@@ -182,26 +182,10 @@ def make_grid(
     unusable = [cell for cell in cells if cell.path is None]
     total = len(files) + len(unusable)
 
-    done = total - len(missing)
-    yield Progress(what="images", done=done, total=total)
+    yield Progress(what="images", done=total - len(missing), total=total)
     for cell in unusable:
         yield Warned(message=f"{_name_of(cell, planes, axes)}: {cell.failure}")
-    errors: dict[Path | None, Failure] = {}
-    heard: list[Event] = []
-    said: set[str] = set()
-    if missing:
-        with opened.opened() as pipeline:
-            for cell, failure in draw_cells(pipeline, missing, batch, heard.append):
-                done += 1
-                yield Progress(what="images", done=done, total=total)
-                for event in heard:
-                    if isinstance(event, Warned) and event.message not in said:
-                        said.add(event.message)
-                        yield event
-                heard.clear()
-                if failure is not None:
-                    errors[cell.path] = failure
-                    yield Warned(message=f"{_name_of(cell, planes, axes)}: {reason(failure)}")
+    errors = yield from _draw_missing(opened, missing, batch, total, lambda cell: _name_of(cell, planes, axes))
     failures = {path: reason(error) for path, error in errors.items()}
     if len(errors) == total and len(set(failures.values())) == 1:
         # One cause, such as a damaged adapter, for all: a sheet of empty cells would help no one.
@@ -221,6 +205,30 @@ def make_grid(
         failed=len(failures) + len(unusable),
     )
     return grid
+
+
+def _draw_missing(
+    opened: _Opening, missing: list[PlacedCell], batch: int | None, total: int, name_of: Callable[[PlacedCell], str]
+) -> Generator[Event, None, dict[Path | None, Failure]]:
+    """Generate the missing images, the last of `total`; return the errors of those that failed, by their path."""
+    errors: dict[Path | None, Failure] = {}
+    if not missing:
+        return errors
+    heard: list[Event] = []
+    said: set[str] = set()
+    with opened.opened() as pipeline:
+        drawn = draw_cells(pipeline, missing, batch, heard.append)
+        for done, (cell, failure) in enumerate(drawn, total - len(missing) + 1):
+            yield Progress(what="images", done=done, total=total)
+            for event in heard:
+                if isinstance(event, Warned) and event.message not in said:
+                    said.add(event.message)
+                    yield event
+            heard.clear()
+            if failure is not None:
+                errors[cell.path] = failure
+                yield Warned(message=f"{name_of(cell)}: {reason(failure)}")
+    return errors
 
 
 def _as_axis(axis: Axis | str | None, source: ModelSource, request: ImageRequest) -> Axis:

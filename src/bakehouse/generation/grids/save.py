@@ -11,8 +11,8 @@ from PIL import Image
 from bakehouse.core.errors import BakehouseError
 from bakehouse.generation.contact_sheet import draw_grid, reduction
 from bakehouse.generation.grids.axes import Axis
+from bakehouse.generation.grids.grid_recipe import RECIPE_CHUNK, GridRecipe
 from bakehouse.generation.grids.page import PageAxis, PageCell, write_page
-from bakehouse.generation.grids.recipe import RECIPE_CHUNK, GridRecipe
 from bakehouse.generation.grids.values import join_values
 from bakehouse.generation.infotext import Infotext, read, write
 from bakehouse.generation.request import ImageRequest
@@ -108,7 +108,7 @@ def _scored(planes: Sequence[Sequence[Sequence[DrawnCell]]], scores: Scores | No
 
 
 def _sheet(grid: Grid, title: str) -> Image.Image:
-    """Return the sheet as A1111 lays it out: several grids stand in a row, each under its value of z."""
+    """Return the sheet in A1111's layout: several grids in a row, each under its value of z."""
     sizes = {c.path: _size(c.path) for plane in grid.cells for row in plane for c in row if c.path is not None}
     count = sum(len(row) for plane in grid.cells for row in plane)
     divisor = reduction(list(sizes.values()), count)
@@ -130,7 +130,7 @@ def _sheet(grid: Grid, title: str) -> Image.Image:
 
 
 def _infotext(axes: tuple[Axis, Axis, Axis], cells: Planes) -> Infotext | None:
-    """Return the infotext of the first image with what A1111 says of a grid."""
+    """Return the infotext of the first image with A1111's settings of a grid."""
     first = next((c.path for plane in cells for row in plane for c in row if c.path is not None), None)
     info = None if first is None else read(first)
     if info is None:

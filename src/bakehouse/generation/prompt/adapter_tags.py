@@ -1,4 +1,4 @@
-"""`<lora:name:text:unet:dyn>` in a prompt: an adapter and its strengths, for this picture alone."""
+"""`<lora:name:text:unet:dyn>` in a prompt: an adapter and its strengths, for this image alone."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _strength(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"the strength {text!r} is no number")
+        raise ValueError(f"the strength {text!r} is not a number")
     return value
 
 
@@ -70,5 +70,5 @@ def _rank(text: str | None) -> int | None:
     if text is None:
         return None
     if not text.strip().isdecimal() or int(text) < 1:
-        raise ValueError(f"dyn = {text!r} is no rank: a whole number from 1 on")
+        raise ValueError(f"dyn = {text!r} is not a rank: a whole number from 1 on")
     return int(text)

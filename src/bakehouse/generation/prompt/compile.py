@@ -1,4 +1,4 @@
-"""A prompt and a negative prompt to what a model is guided by at each step."""
+"""Compile a prompt and a negative prompt into the weighted prompts of each step."""
 
 from __future__ import annotations
 

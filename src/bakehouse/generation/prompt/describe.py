@@ -1,4 +1,4 @@
-"""A syntax tree in words, for people who want to know what their prompt means."""
+"""A syntax tree in words, to explain a prompt."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def _node(node: Node | str, steps: int, depth: int) -> Description:
         case Text():
             return Description(f"text {node.token.text!r}")
         case BreakWord():
-            return Description("BREAK: the next chunk begins")
+            return Description("BREAK: starts the next chunk")
         case Stray():
-            return Description(f"bracket without a partner {node.token.text!r}")
+            return Description(f"unmatched bracket {node.token.text!r}")
         case Emphasized():
             return Description(_emphasis(node), _described(node.content, steps, deeper))
         case Switch():

@@ -1,4 +1,4 @@
-"""What is taken out of a prompt before its brackets are read: comments, and tags of networks such as `<lora:...>`.
+"""A prompt without its comments and tags of networks such as `<lora:...>`, which are removed before brackets are read.
 
 Each character that remains knows where it was written, so that a syntax tree can print the prompt unchanged and a
 warning can point to a bracket.

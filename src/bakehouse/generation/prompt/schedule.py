@@ -1,4 +1,4 @@
-"""Which text a prompt is at each step, by A1111's rules for `[from:to:when]` and `[a|b]`."""
+"""The text of a prompt at each step, by A1111's rules for `[from:to:when]` and `[a|b]`."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def read_styles(path: Path) -> dict[str, Style]:
     column = "prompt" if "prompt" in columns else "text"
     if "name" not in columns or column not in columns:
         raise UsageError(
-            f"{path} is no styles file: its columns are {listed(columns) or 'none'}",
+            f"{path} is not a styles file: its columns are {listed(columns) or 'none'}",
             hint="the first line has to be name,prompt,negative_prompt",
         )
     rows = (Style(row["name"] or "", row[column] or "", row.get("negative_prompt") or "") for row in reader)

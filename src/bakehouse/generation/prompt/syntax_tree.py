@@ -46,7 +46,7 @@ class BreakWord(_Written):
 
 @dataclass(frozen=True, slots=True)
 class Stray(_Written):
-    """A bracket without a partner."""
+    """An unmatched bracket."""
 
     token: Token
 

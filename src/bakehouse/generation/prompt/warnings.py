@@ -1,4 +1,4 @@
-"""What in a prompt is probably not meant as it is read. Nothing of it stops a picture."""
+"""Warnings about what in a prompt is probably a mistake. They never stop an image."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def _brackets(nodes: Sequence[Node]) -> Iterator[str]:
         yield f"{bracket!r} at {place(index)} closes no bracket: it is read as a character"
     more = sum(max(0, len(several) - _MOST) for several in (found.unclosed, found.unopened))
     if more:
-        yield f"{counted(more, 'more bracket')} without a partner"
+        yield f"{counted(more, 'more unmatched bracket')}"
     for index, weight in found.not_numbers:
-        yield f"the weight {weight!r} at {place(index)} is no number: the brackets are read as {STEP}"
+        yield f"the weight {weight!r} at {place(index)} is not a number: the brackets are read as {STEP}"
     for node in walk(nodes):
         if isinstance(node, Emphasized) and node.opening.text == "[" and _has_colon(node):
             yield (
-                f"{_shown(node)} at {_place(node.opening.at)} ends in no number, so it is read as weaker emphasis; "
-                "a switch is [from:to:when], a weight (text:1.2)"
+                f"{_shown(node)} at {_place(node.opening.at)} does not end in a number, so it is read as weaker "
+                "emphasis; a switch is [from:to:when], a weight (text:1.2)"
             )
 
 
@@ -99,7 +99,7 @@ def _unscheduled(prompt: Subprompt) -> Iterator[str]:
     spoiler = prompt.unscheduled_because_of
     if spoiler is None:
         return
-    what = "stands outside of [ ]" if spoiler.text == "|" else "escapes nothing"
+    what = "is outside of [ ]" if spoiler.text == "|" else "escapes nothing"
     yield (
         f"{spoiler.text!r} at {_place(spoiler.at)} {what}: then A1111 reads no [from:to:when] and no [a|b] in the "
         "prompt, and neither does bakehouse"

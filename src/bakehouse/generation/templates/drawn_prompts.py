@@ -1,4 +1,4 @@
-"""From a request to the prompt of each image: its template, its choices, and the quality words of the base."""
+"""The prompt of each image of a request: its template, its random choices, and the quality words of the base."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DrawnPrompt:
-    """The request of one image with its prompt resolved, and what the infotext says of how it was made."""
+    """The request of one image with its prompt resolved, and the infotext's record of the template."""
 
     request: ImageRequest
     record: Mapping[str, str]
@@ -152,7 +152,7 @@ def _check(template: Template, form: PromptForm, slots: Mapping[str, str], wildc
 
 
 def _as_text(words: str) -> str:
-    """Return words as a template that comes to exactly these words."""
+    """Return words as a template that always resolves to exactly these words."""
     return "".join(f"\\{c}" if c in "{}|_$" else c for c in words)
 
 

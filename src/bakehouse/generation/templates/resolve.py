@@ -53,7 +53,7 @@ class Resolver:
         return _tidy(self._text(template, ()))
 
     def _text(self, nodes: Nodes, inside: tuple[str, ...]) -> str:
-        """Return what nodes come to; `inside` are the slots and wildcards around them."""
+        """Return the text that nodes resolve to; `inside` are the slots and wildcards around them."""
         parts = []
         for node in nodes:
             match node:

@@ -248,7 +248,7 @@ class _Parser:
         for part in (found[3] or "").split(","):
             name, equals, value = part.partition("=")
             if part.strip() and (not equals or not _NAME.fullmatch(name.strip())):
-                raise self.problem(f"{part.strip()!r} is no variable", self.at, "write __dress(color=red)__")
+                raise self.problem(f"{part.strip()!r} is not a variable", self.at, "write __dress(color=red)__")
             if part.strip():
                 values.append((name.strip(), value.strip()))
         self.at = found.end()

@@ -135,7 +135,7 @@ def read_templates(path: Path, *, shown: str = "") -> TemplateSet:
         Problems: wrong keys in a TOML file, all at once.
     """
     if path.suffix.lower() not in _ENDINGS:
-        raise UsageError(f"{path} is no file of templates: its name must end in {' or '.join(_ENDINGS)}")
+        raise UsageError(f"{path} is not a file of templates: its name must end in {' or '.join(_ENDINGS)}")
     lines, shown = read_lines(path), shown or str(path)
     if path.suffix.lower() == ".toml":
         file = _File.parse(read_toml(path), source=str(path))

@@ -28,7 +28,7 @@ _NOT_HERE = {
 
 @dataclass
 class SliderDraft:
-    """What a slider's own table comes to."""
+    """The settings of a slider's own table."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)

@@ -69,7 +69,7 @@ def recipe_from_draft(
 
 
 def _keep_as_trained_there(values: dict[str, Any], origins: dict[str, str]) -> None:
-    """Write down what the settings leave out and the plan would take from what the base likes: clip skip, class images.
+    """Write down what the settings leave out and the plan would take from the base's conventions: clip skip and so on.
 
     Other trainers leave nothing of a training to the base's name.
     """

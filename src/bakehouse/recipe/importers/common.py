@@ -46,7 +46,7 @@ def parse_size(value: Any) -> tuple[int, int]:
     sides = [int(float(p)) for p in parts]
     width, height = sides if len(sides) == 2 else sides * 2
     if width < 1 or height < 1:
-        raise ValueError(f"{value} is no size")
+        raise ValueError(f"{value} is not a size")
     return width, height
 
 

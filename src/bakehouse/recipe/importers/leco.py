@@ -170,7 +170,7 @@ def _with_prompts(values: Mapping[str, Any], document: Document) -> tuple[dict[s
     """
     entries = document.data
     if not isinstance(entries, list) or not entries or not all(isinstance(e, Mapping) for e in entries):
-        raise UsageError(f"{document.path} is no list of prompts", hint="expected `- target: ...` for each prompt")
+        raise UsageError(f"{document.path} is not a list of prompts", hint="expected `- target: ...` for each prompt")
     prompts, notes = [], []
     for number, entry in enumerate(entries):
         where = f"prompts.{number}"

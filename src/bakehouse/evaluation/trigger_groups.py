@@ -1,14 +1,13 @@
-"""Each word of a run asked for on its own: does it give its own images, or those of another?
+"""Several triggers in one run: whether the images generated with each show its own group of photos, or another.
 
-A character's outfits, the character without an outfit's word, several characters alone and together: for each group of
-images that captions tell apart, some images are generated with the group's words and the same seeds. All photos and
-images are embedded by the evaluation's scorer, and whitened as in `likeness`, by the covariance within the groups'
-photos.
+A group is the photos with the same triggers: an outfit, the character without an outfit's word, several characters
+together. For each group images are generated with its triggers and the same seeds. All photos and images are embedded
+by the evaluation's scorer, and whitened as in `likeness`, by the covariance within the groups' photos.
 
-An image shows the group in which it has the most similar photos, by the mean cosine to the two nearest of each: clothes
-of a character without an outfit's word vary, so that their mean would say little. For this, embeddings are centred on
-the mean of the groups: what all of them share, such as the character, tells none apart. The separation of groups i and
-j, with mean cosines c_i and c_j to their photos and embeddings around the base's images of the class, is
+An image shows the group with the most similar photos, by the mean cosine to the two nearest: the clothes of a character
+without an outfit's word vary, so that a mean over all its photos would say little. Embeddings are centred on the mean
+of the groups, so that what all of them share, such as the character, does not count. The separation of groups i and j,
+with mean cosines c_i and c_j to their photos and embeddings centred on the base's images of the class, is
 
     mean of (c_i - c_j) over the images of i + mean of (c_j - c_i) over the images of j,
 
@@ -36,7 +35,15 @@ from bakehouse.evaluation.evaluation_inputs import evenly_spaced, generation_set
 from bakehouse.evaluation.image_cache import AdapterVariant, ImageCache, ImageGenerator, weight_files
 from bakehouse.evaluation.image_scorers import ImageScorer
 from bakehouse.evaluation.likeness import FOLDS, Whitening, fit_whitening, own_similarity
-from bakehouse.evaluation.metrics import Floats, Interval, mean_interval, proportion, similarity
+from bakehouse.evaluation.metrics import (
+    Floats,
+    Interval,
+    mean_interval,
+    nan_if_null,
+    null_if_nan,
+    proportion,
+    similarity,
+)
 from bakehouse.evaluation.prompt_set import EvalPrompt, place_templates
 from bakehouse.models.families import family_of
 from bakehouse.models.weights_fingerprint import files_fingerprint
@@ -53,20 +60,18 @@ SAVED = "words.json"
 EVERYWHERE = 0.9
 """A trigger in this share of all images is what they have in common, such as the character that wears the outfits."""
 LEAST_PHOTOS = 3
-"""Fewer photos with the same triggers are no group: a caption lacks a word."""
-
-
+"""Fewer photos with the same triggers are not a group: their captions lack a word."""
 NEAREST = 2
 """Photos of a group with which an image is compared, its nearest."""
 
 
 @dataclass(frozen=True)
-class WordGroup:
-    """The images that have the same triggers."""
+class TriggerGroup:
+    """The photos that have the same triggers."""
 
     word: str
-    """The triggers that tell it from other groups; of a group without any, such as a character in other clothes, the
-    triggers that it has in common with the others."""
+    """The triggers that distinguish it from other groups; if there are none, as for a character in other clothes, the
+    triggers that it shares with the others."""
     prompt: str
     """All triggers that its captions begin with, as in a prompt."""
     class_word: str
@@ -74,8 +79,8 @@ class WordGroup:
 
 
 @dataclass(frozen=True)
-class AskedGroup:
-    """A group, and what the images that its words give show."""
+class TriggerGroupScores:
+    """A group, and what the images generated with its triggers show."""
 
     word: str
     prompt: str
@@ -84,7 +89,7 @@ class AskedGroup:
     shows: Mapping[str, Interval]
     """Share of its images that show each group, by the group's word."""
     in_photos: float
-    """Share of its own photos that show it, compared with its other photos: what the scorer can tell apart at all."""
+    """Share of its own photos that show it, compared with its other photos: how well the scorer separates groups."""
     pictures: tuple[str, ...] = ()
     """Paths of its images, relative to the run's report folder."""
     examples: tuple[str, ...] = ()
@@ -97,10 +102,10 @@ class AskedGroup:
 
 
 @dataclass(frozen=True)
-class AskedWords:
-    """The groups of a run, compared by the images that their words give."""
+class TriggerScores:
+    """The groups of a run, compared by the images generated with their triggers."""
 
-    groups: tuple[AskedGroup, ...]
+    groups: tuple[TriggerGroupScores, ...]
     separation: Mapping[tuple[str, str], Interval]
     """For each pair: how far apart their images are, as a share of how far apart their photos are."""
 
@@ -109,7 +114,7 @@ class AskedWords:
         groups = [
             {
                 **{name: getattr(o, name) for name in _PLAIN},
-                "in_photos": None if math.isnan(o.in_photos) else o.in_photos,
+                "in_photos": null_if_nan(o.in_photos),
                 "shows": {word: share.to_json() for word, share in o.shows.items()},
                 "pictures": list(o.pictures),
                 "examples": list(o.examples),
@@ -120,11 +125,11 @@ class AskedWords:
         return {"groups": groups, "separation": pairs}
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> AskedWords:
+    def from_json(value: Mapping[str, Any]) -> TriggerScores:
         groups = [
-            AskedGroup(
+            TriggerGroupScores(
                 **{name: o[name] for name in _PLAIN},
-                in_photos=math.nan if o["in_photos"] is None else float(o["in_photos"]),
+                in_photos=nan_if_null(o["in_photos"]),
                 shows={word: Interval.from_json(share) for word, share in o["shows"].items()},
                 pictures=tuple(o["pictures"]),
                 examples=tuple(o["examples"]),
@@ -132,14 +137,14 @@ class AskedWords:
             for o in value["groups"]
         ]
         pairs = {(p["pair"][0], p["pair"][1]): Interval.from_json(p["separation"]) for p in value["separation"]}
-        return AskedWords(tuple(groups), pairs)
+        return TriggerScores(tuple(groups), pairs)
 
 
 _PLAIN = ("word", "prompt", "photos", "images")
 
 
-def word_groups(recipe: Recipe, images: Sequence[ImageRecord]) -> list[WordGroup]:
-    """Return the groups of images of a run that its triggers tell apart; none if there are fewer than two.
+def trigger_groups(recipe: Recipe, images: Sequence[ImageRecord]) -> list[TriggerGroup]:
+    """Return the groups of photos that a run's triggers distinguish; none if there are fewer than two.
 
     Args:
         recipe: of the run.
@@ -157,7 +162,7 @@ def word_groups(recipe: Recipe, images: Sequence[ImageRecord]) -> list[WordGroup
         if own:
             found.setdefault(own, []).append(record)
     groups = [
-        WordGroup(
+        TriggerGroup(
             ", ".join([w for w in own if w in telling] or own),
             ", ".join(heads[w] for w in own),
             recipe.concepts[photos[0].concept].class_name or _class_of(recipe, own),
@@ -174,10 +179,10 @@ def _class_of(recipe: Recipe, words: Sequence[str]) -> str:
     return next((t.class_word for t in recipe.triggers if t.word in words and t.class_word), "")
 
 
-def ask_words(
+def score_triggers(
     run: Run,
     recipe: Recipe,
-    groups: Sequence[WordGroup],
+    groups: Sequence[TriggerGroup],
     weights: tuple[Path, float],
     *,
     count: int,
@@ -185,13 +190,13 @@ def ask_words(
     device: str = "auto",
     generator: ImageGenerator | None = None,
     cache: ImageCache | None = None,
-) -> Generator[Event, None, AskedWords]:
+) -> Generator[Event, None, TriggerScores]:
     """Generate `count` images of each group, compare them, and save the result in the run's report/words.json.
 
     Args:
         run: whose report/cache keeps the images.
         recipe: of the run.
-        groups: of `word_groups`.
+        groups: of `trigger_groups`.
         weights: file and strength.
         count: of images for each group.
         scorer: embeds the images.
@@ -231,16 +236,16 @@ def ask_words(
     return facts
 
 
-def saved_answers(run: Run, groups: Sequence[WordGroup], weights: tuple[Path, float]) -> AskedWords | None:
+def saved_trigger_scores(run: Run, groups: Sequence[TriggerGroup], weights: tuple[Path, float]) -> TriggerScores | None:
     """Return what an earlier call saved; None if there is nothing of these groups and weights."""
     path = run.report / SAVED
     if not path.is_file():
         return None
     value, key = read_table(path), _key(groups, weights)
-    return AskedWords.from_json(value) if {name: value.get(name) for name in key} == key else None
+    return TriggerScores.from_json(value) if {name: value.get(name) for name in key} == key else None
 
 
-def _key(groups: Sequence[WordGroup], weights: tuple[Path, float]) -> dict[str, Any]:
+def _key(groups: Sequence[TriggerGroup], weights: tuple[Path, float]) -> dict[str, Any]:
     """Return what a comparison depends on, for its file."""
     fingerprint = files_fingerprint(weight_files(str(weights[0])))
     return {"version": 3, "weights": fingerprint, "strength": weights[1], "prompts": [g.prompt for g in groups]}
@@ -261,7 +266,7 @@ def measure(
     photos: Sequence[Floats],
     images: Sequence[Floats],
     of_class: Floats,
-) -> AskedWords:
+) -> TriggerScores:
     """Compare the images of groups by embeddings.
 
     Args:
@@ -281,7 +286,7 @@ def measure(
         nearest = _nearest(telling(images[i]), [telling(p) for p in photos])
         found = _photos_shown(i, photos, between)
         asked.append(
-            AskedGroup(
+            TriggerGroupScores(
                 word=word,
                 prompt=prompts[i],
                 photos=len(photos[i]),
@@ -291,7 +296,8 @@ def measure(
             )
         )
     pairs = [(i, j) for i in range(len(words)) for j in range(i + 1, len(words))]
-    return AskedWords(tuple(asked), {(words[i], words[j]): _separation(i, j, of_images, of_photos) for i, j in pairs})
+    separation = {(words[i], words[j]): _separation(i, j, of_images, of_photos) for i, j in pairs}
+    return TriggerScores(tuple(asked), separation)
 
 
 def _nearest(rows: Floats, photos: Sequence[Floats]) -> NDArray[np.int64]:

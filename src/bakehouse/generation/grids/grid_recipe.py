@@ -1,4 +1,4 @@
-"""The recipe of a grid as text: what is saved in its PNG, so that it can be made again."""
+"""The recipe of a grid as text, which is saved in its PNG, so that it can be made again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class GridRecipe:
         if gone := [str(path) for path, _ in own if not path.exists()]:
             raise UsageError(
                 f"{', '.join(gone)}, which the grid was made with, is not there any more",
-                hint="put it back, or make the grid anew from its model",
+                hint="put it back, or make a new grid from its model",
             )
         return dataclasses.replace(found, adapters=own)
 

@@ -1,4 +1,4 @@
-"""A note in a file that its image was made by a trained model, in the form that image programs and sites read.
+"""IPTC's mark in an image file that a trained model has made the image.
 
 IPTC's Digital Source Type, in XMP: https://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia. It is not
 signed, and whoever wants to can remove it: it is a label for honest use, no proof.
@@ -20,7 +20,7 @@ _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
-def with_provenance(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+def with_source_type(kind: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return Pillow's options of saving an image with the note added.
 
     Args:

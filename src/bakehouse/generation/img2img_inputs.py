@@ -1,4 +1,4 @@
-"""The images to begin from, given as a file or a folder, each with its caption and its mask."""
+"""Source images given as a file or a folder, each with its caption and its mask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bakehouse.data.scan import caption_files, list_files, scan, stem_of
 
 
 @dataclass(frozen=True)
-class ImageSource:
+class Img2ImgInput:
     """One image to begin from."""
 
     path: Path
@@ -21,15 +21,15 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
-class ImageSources:
+class Img2ImgInputs:
     """The images of a file or folder, in natural order."""
 
-    images: tuple[ImageSource, ...]
+    images: tuple[Img2ImgInput, ...]
     notes: tuple[str, ...] = ()
     """Which files of the folder are skipped, and why."""
 
 
-def image_sources(image: Path, mask: Path | None = None) -> ImageSources:
+def img2img_inputs(image: Path, mask: Path | None = None) -> Img2ImgInputs:
     """Return one image, or all of a folder and its subfolders.
 
     Args:
@@ -52,7 +52,7 @@ def image_sources(image: Path, mask: Path | None = None) -> ImageSources:
     else:
         captions, notes = {image: _caption_of(image)}, ()
     masks = _masks(list(captions), mask)
-    return ImageSources(tuple(ImageSource(path, captions[path], masks[path]) for path in captions), notes)
+    return Img2ImgInputs(tuple(Img2ImgInput(path, captions[path], masks[path]) for path in captions), notes)
 
 
 def _caption_of(image: Path) -> str | None:
@@ -65,7 +65,7 @@ def _masks(images: list[Path], mask: Path | None) -> dict[Path, Path | None]:
     if mask is None:
         return dict.fromkeys(images)
     if not mask.exists():
-        raise UsageError(f"mask = {mask}: there is no such file or folder", hint="white is drawn anew, black stays")
+        raise UsageError(f"mask = {mask}: there is no such file or folder", hint="white is redrawn, black stays")
     if not mask.is_dir():
         return dict.fromkeys(images, mask)
     by_stem = {stem_of(record.path): record.path for record in scan(mask, whole=False)}

@@ -1,6 +1,6 @@
-"""What infotext says of an image, a mask and a second pass, under A1111's names.
+"""The infotext of image-to-image, inpainting and the hires fix, under A1111's names.
 
-A1111 leaves out what has its default value, except where noted there; so does this. `Extend`, `Mask hash` and
+As in A1111, settings at their default are left out. `Extend`, `Mask hash` and
 `Resize mode` as words are bakehouse's own.
 """
 
@@ -26,7 +26,7 @@ def strength_of(request: ImageRequest) -> float | None:
     return request.hires.strength if request.hires is not None else None
 
 
-def draw_settings(request: ImageRequest, prepared: PreparedSource | None) -> dict[str, object]:
+def img2img_settings(request: ImageRequest, prepared: PreparedSource | None) -> dict[str, object]:
     """Return the settings of one resolved request beside those of every image, in A1111's order."""
     settings: dict[str, object] = {}
     if request.image is not None and prepared is not None:

@@ -1,4 +1,4 @@
-"""What is examined: a run, or adapter files. Anything else is one clear message that says what it is."""
+"""The paths that a user names: a run, or adapter files; anything else is an error that says what it is."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".heic",
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A run, or adapter files."""
+class RunOrFiles:
+    """What is examined."""
 
     run: Run | None = None
     files: tuple[Path, ...] = ()
 
 
-def read_subject(paths: Sequence[Path | str]) -> Subject:
+def run_or_files(paths: Sequence[Path | str]) -> RunOrFiles:
     """Return what paths lead to; only names and headers are read.
 
     Raises:
@@ -38,13 +38,13 @@ def read_subject(paths: Sequence[Path | str]) -> Subject:
         hint = f"examine it alone: bakehouse doctor {shlex.quote(str(runs[0]))}"
         raise UsageError(f"{runs[0]} is a run; several paths must all be adapter files", hint=hint)
     if runs:
-        return Subject(run=Run.open(runs[0] if runs[0].is_dir() else runs[0].parent))
+        return RunOrFiles(run=Run.open(runs[0] if runs[0].is_dir() else runs[0].parent))
     for path in found:
         _check_adapter(path)
     twice = [p for i, p in enumerate(found) if p.resolve() in {q.resolve() for q in found[:i]}]
     if twice:
         raise UsageError(f"{twice[0]} is named twice: name two different adapters to compare them")
-    return Subject(files=tuple(found))
+    return RunOrFiles(files=tuple(found))
 
 
 def _is_run(path: Path) -> bool:
@@ -61,7 +61,7 @@ def _check_adapter(path: Path) -> None:
         raise UsageError(f"{path} does not exist", hint=_WHAT)
     if path.is_dir():
         if not adapter_files(path):
-            raise _not_a_folder_of_ours(path)
+            raise _unknown_folder(path)
         return
     quoted = shlex.quote(str(path))
     if path.suffix == ".toml":
@@ -82,7 +82,7 @@ def _check_adapter(path: Path) -> None:
         )
 
 
-def _not_a_folder_of_ours(path: Path) -> UsageError:
+def _unknown_folder(path: Path) -> UsageError:
     inside = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
     quoted = shlex.quote(str(path))
     if not inside:

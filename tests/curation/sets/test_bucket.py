@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bakehouse.curation.apply_and_undo import undo
-from bakehouse.curation.assign_buckets import Bucket, shaded, write_page
+from bakehouse.curation.bucket import Bucket, shaded, write_page
 from bakehouse.curation.operation import apply_operation
 from bakehouse.data import fit, open_image, scan
 

@@ -1,4 +1,4 @@
-"""What the plan takes from what the base likes: with its reason, only where the recipe is open, and for good."""
+"""The base's conventions in a plan: with their reason, only where the recipe is open, and written into it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reasons(plan):
     return {d.key: d.reason for d in plan.decisions}
 
 
-def test_a_known_base_is_asked_as_it_likes(planned):
+def test_a_known_base_gets_its_usual_settings(planned):
     plan = planned("sdxl", "ponyDiffusionV6XL", prior__source="captions")
     recipe, why = plan.recipe, reasons(plan)
     assert all(p.startswith("score_9, score_8_up, ") for p in recipe.sample.prompts)

@@ -1,4 +1,4 @@
-"""What is known of the model to publish, gathered from its run; no weights are loaded."""
+"""Facts about the model to publish, gathered from its run; no weights are loaded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Slider:
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class PublicationFacts:
     """The model to publish."""
 
     run: Run
@@ -106,7 +106,7 @@ class ModelFacts:
         return size if isinstance(size, int) else 512
 
 
-def gather(run: Run, spec: PublishSpec) -> ModelFacts:
+def gather(run: Run, spec: PublishSpec) -> PublicationFacts:
     """Gather what is known of the model to publish.
 
     Raises:
@@ -117,7 +117,7 @@ def gather(run: Run, spec: PublishSpec) -> ModelFacts:
     weights, strength = _weights(run, spec)
     slider = _slider(run) if recipe.kind == "slider" else None
     report = None if recipe.kind == "slider" or not (run.report / "scores.json").is_file() else Report.load(run)
-    return ModelFacts(
+    return PublicationFacts(
         run=run,
         recipe=recipe,
         spec=spec,

@@ -10,7 +10,7 @@ from bakehouse.core.events import result_of
 from bakehouse.evaluation import Asked, Report, evaluate
 from bakehouse.evaluation.evaluation_inputs import subject_concepts
 from bakehouse.evaluation.html_report import make_page
-from bakehouse.evaluation.word_groups import word_groups
+from bakehouse.evaluation.trigger_groups import trigger_groups
 from bakehouse.recipe import Recipe, scan_concepts
 from bakehouse.recipe.compile_recipe_captions import compiled_images
 from bakehouse.recipe.image_groups import with_declared_triggers
@@ -60,7 +60,7 @@ def test_a_character_is_evaluated_once_whatever_it_wears(wardrobe):
 
 def test_groups_are_images_of_the_same_triggers(wardrobe):
     _, recipe = wardrobe
-    groups = word_groups(recipe, compiled_images(recipe, scan_concepts(recipe)).records)
+    groups = trigger_groups(recipe, compiled_images(recipe, scan_concepts(recipe)).records)
     assert {g.word: (g.prompt, len(g.photos)) for g in groups} == {
         "red-coat": ("zwx person, red-coat", 6),
         "red-coat, vest": ("zwx person, red-coat, vest", 6),
