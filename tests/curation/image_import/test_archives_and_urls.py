@@ -134,7 +134,7 @@ def test_a_shard_that_is_new_there_is_added(tmp_path, bucket):
     [
         ("memory://sets/none.tar", "does not exist"),
         ("memory://sets/none-*.tar", "does not exist"),
-        ("nothing://x/y", "no protocol that fsspec knows"),
+        ("nothing://x/y", "not a protocol that fsspec knows"),
     ],
 )
 def test_what_cannot_be_fetched_is_said(tmp_path, url, said):
