@@ -129,11 +129,11 @@ def counted(file: Path) -> Iterator[None]:
 
 
 def out_of_memory(ranks: Ranks) -> None:
-    """Train on a device whose memory is full in the second step."""
+    """Train on a device whose memory is full in the first step."""
     batch = DenoisingObjective.batch
 
     def full(self: Any, at: int, *arguments: Any) -> Any:
-        if at == 1:
+        if at == 0:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return batch(self, at, *arguments)
 
@@ -156,8 +156,7 @@ def main() -> None:
         with counted(FOLDER / f"{case}-made.txt"):
             found[f"{case} in two"] = in_pair(case, training(case, f"{case}-two"))
 
-    # In the second step of the second epoch, from which no state is saved.
-    found["killed"] = in_ranks("killed", training("lora", "killed"), killed_in_step(5))
+    found["killed"] = in_ranks("killed", training("lora", "killed"), killed_in_step(3))
     for copy in ("resumed", "resumed-alone"):
         shutil.copytree(FOLDER / "killed", FOLDER / copy)
         found[copy] = (alone if copy.endswith("alone") else in_pair)(copy, training("lora", copy))
@@ -176,8 +175,8 @@ def in_pair(name: str, work: Work) -> list[str]:
 
 
 def interrupt(step: int) -> None:
-    """Press Ctrl-C in the second step."""
-    if step == 2:
+    """Press Ctrl-C after the first step, for which no state is due."""
+    if step == 1:
         os.kill(os.getpid(), signal.SIGINT)
 
 
