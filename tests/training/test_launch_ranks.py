@@ -66,7 +66,7 @@ def test_more_devices_than_there_are_and_none(written, tmp_path, capfd):
     [
         (
             {"train__accumulation": 1},
-            "1 batches of 2, each for one device: set train.batch = 1 and train.accumulation = 2 for the same images",
+            "at least one batch of a step: set train.batch = 1 and train.accumulation = 2 for the same images",
         ),
         ({"adapter": {"kind": "full"}, "train__fused_backward": True}, "frees each as it is computed"),
         ({"train__device": "cuda:1"}, "train.device = 'cuda:1' names one: set 'auto', 'cuda' or 'cpu'"),

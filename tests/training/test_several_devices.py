@@ -34,7 +34,7 @@ CASES = {
     },
     "full": {
         "adapter": {"kind": "full"}, "optimizer.lr": 1e-4, "prior.source": "captions", "prior.target": "base",
-        "prior.steps": 1, "train.epochs": 1,
+        "prior.steps": 1, "stop.when": "learned",
     },
 }  # fmt: skip
 
@@ -113,6 +113,12 @@ def test_a_killed_run_is_resumed_to_the_same_bits_or_by_one_process(folder, ende
     assert difference(folder / "resumed-alone", folder / "lora-two") < 1e-6
 
 
+def test_rank_0_decides_when_the_subject_is_learned(folder, ended):
+    *_, finished = Run(folder / "full-two").history()
+    assert isinstance(finished, Finished) and finished.step == 3, "of 6 steps"
+    assert (folder / "evaluators.txt").read_text().split("\n") == ["full-one ", "full-two 0", ""]
+
+
 def test_ctrl_c_saves_a_state(folder, ended):
     assert ended["interrupted"] == ["KeyboardInterrupt: ", "SystemExit: 1"]
     found = find_states(Run(folder / "interrupted").states)
@@ -123,6 +129,8 @@ def test_a_device_without_memory_is_named(folder, ended):
     main, other = ended["memory"]
     assert main.startswith("RankEndedError: rank 1 of 2 on ") and other.startswith("OutOfMemory: rank 1 of 2 on ")
     assert "out of memory at step 1: cpu" in main and "add these settings" in main
+    found = json.loads(Run(folder / "memory").plan.read_text())["recipe"]["train"]
+    assert (found["batch"], found["accumulation"]) == (2, 2), "the largest that leaves a batch for each"
 
 
 def test_ranks_that_differ_are_refused_before_anything_is_written(folder, ended):

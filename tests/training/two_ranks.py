@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ import transformers  # noqa: F401
 import bakehouse
 import bakehouse.models.samplers
 import bakehouse.models.sd1
-from bakehouse.core.events import Step
+from bakehouse.core.events import Event, Step
+from bakehouse.core.run_folder import Run
 from bakehouse.models.load import load_model
 from bakehouse.recipe import Recipe
 from bakehouse.training import class_images, device_checks, latent_cache, process_group, train
@@ -35,6 +36,7 @@ torch.set_num_threads(1)
 process_group.GRACE_SECONDS = 0.2
 FOLDER = Path(sys.argv[1])
 Work = Callable[[Ranks], object]
+AUTOMATIC = {"train__batch": "auto", "train__accumulation": 4}
 
 
 def forked(work: Callable[[], object], log: Path) -> int:
@@ -93,13 +95,28 @@ def alone(name: str, work: Work) -> list[str]:
     return [log.read_text() if log.exists() else ""]
 
 
+class LearnedAtOnce:
+    """An evaluator that ends a run after the first weights."""
+
+    def __init__(self, recipe: Recipe, run: Run) -> None:
+        with (FOLDER / "evaluators.txt").open("a") as f:
+            f.write(f"{run.name} {os.environ.get('RANK', '')}\n")
+
+    def start(self, generate: object) -> Iterator[Event]:
+        yield from ()
+
+    def evaluate(self, weights: Path, *_: object) -> Generator[Event, None, str]:
+        yield from ()
+        return f"{weights.name} has learned it"
+
+
 def training(case: str, run: str, at_step: Callable[[int], None] = lambda step: None, **changes: Any) -> Work:
     """Return the work of a rank: train a case's recipe; `at_step` is called after each step."""
 
     def work(ranks: Ranks) -> None:
         recipe = Recipe.load(FOLDER / f"{case}.toml")
         recipe = recipe.with_values({k.replace("__", "."): v for k, v in changes.items()}) if changes else recipe
-        for event in train(recipe, FOLDER / run, ranks=ranks):
+        for event in train(recipe, FOLDER / run, evaluator=LearnedAtOnce, ranks=ranks):
             if isinstance(event, Step):
                 at_step(event.step)
 
@@ -138,7 +155,7 @@ def out_of_memory(ranks: Ranks) -> None:
         return batch(self, at, *arguments)
 
     DenoisingObjective.batch = full  # type: ignore[method-assign]
-    training("lora", "memory")(ranks)
+    training("lora", "memory", **AUTOMATIC)(ranks)
 
 
 def without_images(ranks: Ranks) -> None:
@@ -163,7 +180,7 @@ def main() -> None:
     found["interrupted"] = in_ranks(
         "interrupted", training("lora", "interrupted", interrupt), training("lora", "interrupted")
     )
-    found["memory"] = in_ranks("memory", training("lora", "memory"), out_of_memory)
+    found["memory"] = in_ranks("memory", training("lora", "memory", **AUTOMATIC), out_of_memory)
     found["recipes"] = in_ranks("recipes", training("lora", "other"), training("lora", "other", seed=5))
     found["files"] = in_ranks("files", training("lora", "files"), without_images, machines=True)
     found["versions"] = in_ranks("versions", *[training("lora", "versions")] * 2, versions=("1.0", "0.9"))
