@@ -20,6 +20,8 @@ from bakehouse.recipe import make_plan, recipe_to_toml
 from bakehouse.training import train
 from bakehouse.training.device_checks import devices_found
 from bakehouse.training.launch_ranks import run_processes
+from bakehouse.training.resume_checks import check_recipe
+from bakehouse.training.run_inputs import RunInputs
 
 WORLD = {
     "RANK": "1",
@@ -62,7 +64,10 @@ def test_more_devices_than_there_are_and_none(written, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "1 batches of 2, each for one device: set train.batch = 1 and train.accumulation = 2 for the same images"),
+        (
+            {"train__accumulation": 1},
+            "at least one batch of a step: set train.batch = 1 and train.accumulation = 2 for the same images",
+        ),
         ({"adapter": {"kind": "full"}, "train__fused_backward": True}, "frees each as it is computed"),
         ({"train__device": "cuda:1"}, "train.device = 'cuda:1' names one: set 'auto', 'cuda' or 'cpu'"),
     ],
@@ -89,6 +94,7 @@ def test_the_plan_shares_the_images_of_a_step(recipe, written, capfd):
     assert "in each step 2 wait while 2 compute one more batch" in text
     one, four = (make_plan(recipe(train__accumulation=4, train__devices=n)).estimate for n in (1, 4))
     assert (one.devices, one.traffic_bytes, four.devices) == (1, 0, 4)
+    assert make_plan(recipe(train__devices=3)).recipe.train.accumulation == 3, "a batch for each device"
 
 
 def test_several_devices_need_several_processes(recipe, tmp_path):
@@ -98,14 +104,13 @@ def test_several_devices_need_several_processes(recipe, tmp_path):
 
 
 def test_the_number_of_devices_may_change_when_a_run_is_resumed(recipe, tmp_path):
-    list(train(recipe(train__accumulation=2, train__steps=1), tmp_path / "run"))
-    settings = json.loads((tmp_path / "run" / "inputs.json").read_text())
-    assert "devices" not in settings["recipe"]["train"]
-    from bakehouse.training.resume_checks import check_recipe
-    from bakehouse.training.run_inputs import RunInputs
-
-    inputs = RunInputs.load(Run(tmp_path / "run"))
-    check_recipe(Run(tmp_path / "run"), inputs, recipe(train__accumulation=2, train__steps=1, train__devices=2))
+    run_folder = Run(tmp_path / "run")
+    one, two = (RunInputs.from_recipe(recipe(train__accumulation=2, train__devices=n)) for n in (1, 2))
+    assert one.digest == two.digest
+    check_recipe(run_folder, one, recipe(train__accumulation=2, train__devices=2))
+    check_recipe(run_folder, two, recipe(train__accumulation=2))
+    with pytest.raises(UsageError, match=r"differs in: seed = 1"):
+        check_recipe(run_folder, one, recipe(train__accumulation=2, train__devices=2, seed=1))
 
 
 def test_the_environment_says_which_process_this_is():

@@ -21,10 +21,10 @@ from bakehouse.training.training_state import find_states
 
 ROOT = Path(__file__).parent.parent.parent
 COMMON = {
-    "concepts.0.repeats": 2, "buckets.resolution": 64, "buckets.step": 16, "train.batch": 3, "train.accumulation": 2,
+    "concepts.0.repeats": 1, "buckets.resolution": 64, "buckets.step": 16, "train.batch": 3, "train.accumulation": 2,
     "train.epochs": 2, "prior.source": "none", "sample.prompts": [], "optimizer.lr": 1e-3, "save.dtype": "fp32",
 }  # fmt: skip
-"""Buckets of 8 and 4 images: 5 batches, of which two are not full, and the last step of an epoch has but one."""
+"""Buckets of 4 and 2 images: 3 batches, of which two are not full, and the last step of an epoch has but one."""
 CASES = {
     "lora": {"adapter.text": True, "adapter.dropout": 0.1, "captions.shuffle": True, "data.flip": True},
     "lokr": {
@@ -34,7 +34,7 @@ CASES = {
     },
     "full": {
         "adapter": {"kind": "full"}, "optimizer.lr": 1e-4, "prior.source": "captions", "prior.target": "base",
-        "prior.steps": 1, "train.epochs": 1,
+        "prior.steps": 1, "stop.when": "learned",
     },
 }  # fmt: skip
 
@@ -82,7 +82,7 @@ def test_two_processes_train_the_weights_of_one(folder, ended, case):
     one, two = (Run(folder / f"{case}-{name}") for name in ("one", "two"))
     assert difference(one.folder, two.folder) < 1e-6
     events, theirs = ([e for e in run.history() if isinstance(e, Step)] for run in (one, two))
-    assert len(events) == len(theirs) == {"lora": 6, "lokr": 3, "full": 5}[case]
+    assert len(events) == len(theirs) == {"lora": 4, "lokr": 2, "full": 3}[case]
     for mine, other in zip(events, theirs, strict=True):
         assert (mine.step, mine.rates) == (other.step, other.rates)
         assert mine.loss == pytest.approx(other.loss, abs=1e-5)
@@ -92,36 +92,45 @@ def test_two_processes_train_the_weights_of_one(folder, ended, case):
 
 def test_one_process_writes_and_each_image_is_made_once(folder, ended):
     run = Run(folder / "lokr-two")
-    assert [path.name for path in sorted(run.samples.iterdir())] == ["step-000003-0.png"]
+    assert [path.name for path in sorted(run.samples.iterdir())] == ["step-000002-0.png"]
     kinds = Counter(type(event) for event in run.history())
-    assert (kinds[Sampled], kinds[Step], kinds[Finished]) == (1, 3, 1)
+    assert (kinds[Sampled], kinds[Step], kinds[Finished]) == (1, 2, 1)
     made = (folder / "lokr-made.txt").read_text().splitlines()
     assert len(made) == len(set(made))
     assert Counter(line.split()[0] for line in made) == {"encoded": 12, "generated": 2}
-    caches = [sorted((folder / f"cache-{rank}").rglob("class-images/*/*.png")) for rank in (0, 1)]
-    assert len(caches[0]) == len(caches[1]) == 6, "each machine has all, though it made half of them"
+    caches = [folder / f"cache-{rank}" / "class-images" for rank in (0, 1)]
+    mine, theirs = ({path.relative_to(cache) for path in cache.rglob("*.png")} for cache in caches)
+    assert mine == theirs and len(mine) == 12, "each machine has all of two cases, though it made half of them"
 
 
 def test_a_killed_run_is_resumed_to_the_same_bits_or_by_one_process(folder, ended):
     whole, killed = ended["killed"]
     assert killed == "signal 9" and whole.startswith("RankEndedError: another rank has ended, without a word")
     *_, last = Run(folder / "killed").history()
-    assert isinstance(last, Failed) and last.last_good == "checkpoints/step-00000003"
+    assert isinstance(last, Failed) and last.last_good == "checkpoints/step-00000002"
     assert ended["resumed"] == ["", ""] and ended["resumed-alone"] == [""]
     assert difference(folder / "resumed", folder / "lora-two") == 0
     assert difference(folder / "resumed-alone", folder / "lora-two") < 1e-6
 
 
+def test_rank_0_decides_when_the_subject_is_learned(folder, ended):
+    *_, finished = Run(folder / "full-two").history()
+    assert isinstance(finished, Finished) and finished.step == 3, "of 6 steps"
+    assert (folder / "evaluators.txt").read_text().split("\n") == ["full-one ", "full-two 0", ""]
+
+
 def test_ctrl_c_saves_a_state(folder, ended):
     assert ended["interrupted"] == ["KeyboardInterrupt: ", "SystemExit: 1"]
     found = find_states(Run(folder / "interrupted").states)
-    assert found.newest is not None and found.newest.step == 2 and not found.damaged
+    assert found.newest is not None and found.newest.step == 1 and not found.damaged
 
 
 def test_a_device_without_memory_is_named(folder, ended):
     main, other = ended["memory"]
     assert main.startswith("RankEndedError: rank 1 of 2 on ") and other.startswith("OutOfMemory: rank 1 of 2 on ")
-    assert "out of memory at step 2: cpu" in main and "add these settings" in main
+    assert "out of memory at step 1: cpu" in main and "add these settings" in main
+    found = json.loads(Run(folder / "memory").plan.read_text())["recipe"]["train"]
+    assert (found["batch"], found["accumulation"]) == (2, 2), "the largest that leaves a batch for each"
 
 
 def test_ranks_that_differ_are_refused_before_anything_is_written(folder, ended):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,7 +44,7 @@ def plan(
     with spinner("reading images", quiet=quiet or json):
         from bakehouse.recipe import make_plan, plan_to_toml, scan_concepts
 
-        given = {"subject": subject, "kind": kind, "base": base, "devices": devices}
+        given: dict[str, Any] = {"subject": subject, "kind": kind, "base": base, "devices": devices}
         recipe = read_recipe(source, **given, settings=settings or (), slider=slider)
         made = make_plan(recipe, scan_concepts(recipe))
     if out:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,7 +43,7 @@ def train(
     from bakehouse.core.run_folder import run_of
     from bakehouse.training.ranks import joined_ranks
 
-    given = {"subject": subject, "kind": kind, "base": base, "devices": devices}
+    given: dict[str, Any] = {"subject": subject, "kind": kind, "base": base, "devices": devices}
     with joined_ranks() as ranks:
         with spinner("reading images", quiet=quiet or json or not ranks.is_main):
             recipe = ranks.everywhere(lambda: read_recipe(source, **given, settings=settings or (), slider=slider))

@@ -227,6 +227,8 @@ class Derivation:
         if train.batch == "auto" and not given:
             images = -(-self.family.images_per_step // train.devices) * train.devices
             self.decide("train.accumulation", images, "images per step; the batch size is found by trying")
+        elif train.batch is not None and train.devices > 1 and not given:
+            self.decide("train.accumulation", train.devices, f"a batch of {train.batch} for each device")
         if train.batch is not None:
             return
         if train.devices > 1 and not given:

@@ -143,10 +143,9 @@ def of_devices(recipe: Recipe, devices: int) -> Iterator[str]:
     if ":" in train.device or train.device == "mps":
         yield f"{named}, but train.device = {train.device!r} names one: set 'auto', 'cuda' or 'cpu'"
     if train.batch is not None and train.accumulation < devices:  # the plan has decided both
-        step = "images" if train.batch == "auto" else f"batches of {train.batch}"
         yield (
-            f"{named}, but a step has train.accumulation = {train.accumulation} {step}, each for one device: "
-            f"{_enough_batches(recipe, devices)}"
+            f"{named}, but train.accumulation = {train.accumulation}, and each device computes at least one batch of a "
+            f"step: {_enough_batches(recipe, devices)}"
         )
 
 

@@ -17,6 +17,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -73,7 +74,7 @@ def run_processes(arguments: Sequence[str], count: int, run: Run) -> None:
 
 
 def _config(count: int, logs: str) -> LaunchConfig:
-    settings = {
+    settings: dict[str, Any] = {
         "min_nodes": 1,
         "max_nodes": 1,
         "nproc_per_node": count,
@@ -137,7 +138,8 @@ def _ending_saves() -> Iterator[None]:
 def _failure(error: ChildFailedError, count: int, run: Run) -> BakehouseError:
     """Return the error of the process that failed first, and record it in the run if that process could not."""
     rank, failure = min(error.failures.items(), key=lambda item: (_ended_by_us(item[1]), item[1].timestamp))
-    told = failure.message if isinstance(failure.message, dict) else {}
+    left: Any = failure.message  # a dict where the process left one, else a text of the launcher
+    told = left if isinstance(left, dict) else {}
     message = str(told.get("message", "")).removeprefix("error: ")
     hint = str(told.get("extraInfo", {}).get("hint", ""))
     name = f"rank {rank} of {count}"

@@ -119,9 +119,9 @@ def _cause(components: TrainingComponents, state: TrainState, result: _StepResul
     """Return why a loss is not a number, as the rank that had its batch found it."""
     recipe, half = components.plan.recipe, components.precision.dtype is not torch.float32
     sizes = components.objective.batch_sizes(state.step - 1)
-    finite = [bool(torch.isfinite(losses).all()) for losses in result.samples[:, 0].split(sizes)]
+    finite = [bool(torch.isfinite(losses).all()) for losses in torch.split(result.samples[:, 0], sizes)]
     bad = next((batch for part, batch in result.batches.items() if not finite[part]), None)
-    own = bad and diagnose(components.model, state.adapter, bad, norms, recipe, half=half)
+    own = None if bad is None else diagnose(components.model, state.adapter, bad, norms, recipe, half=half)
     return next(cause for cause in components.ranks.gathered(own) if cause)
 
 

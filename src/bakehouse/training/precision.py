@@ -28,6 +28,8 @@ class Precision:
         self.dtype = DTYPES[name]
         self.device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+        if self._scaler.is_enabled():
+            self._scaler.scale(torch.zeros((), device=device))  # sets it up also where a rank has no batch in a step
         self._fused: FusedBackward | None = None
 
     def autocast(self) -> AbstractContextManager[object]:

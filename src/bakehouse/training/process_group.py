@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 import bakehouse
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -43,7 +45,7 @@ _FAILURE = "bakehouse/failure"
 class ProcessGroup:
     """The processes that torch.distributed has joined."""
 
-    def __init__(self, environment: RankEnvironment, store: dist.Store) -> None:
+    def __init__(self, environment: RankEnvironment, store: Store) -> None:
         self.environment = environment
         self.count = environment.count
         self.count_here = environment.local_count
@@ -65,7 +67,7 @@ class ProcessGroup:
             for gradients in _chunks([_gradient(p) for p in trained]):
                 flat = torch.cat([g.reshape(-1) for g in gradients])
                 dist.all_reduce(flat)
-                for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                for gradient, summed in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
                     gradient.copy_(summed.view_as(gradient))
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -97,10 +99,10 @@ class ProcessGroup:
 
     def on_main(self, work: Callable[[], T]) -> T:
         if not self.is_main:
-            return self._from_main()
+            return cast(T, self._from_main())
         try:
             result = work()
-        except BaseException as e:
+        except Exception as e:
             self._tell_others(failure=_text(e))
             raise
         self._tell_others(result)
@@ -108,10 +110,10 @@ class ProcessGroup:
 
     def main_events(self, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
         if not self.is_main:
-            return self._from_main()
+            return cast(T, self._from_main())
         try:
             result = yield from work
-        except BaseException as e:
+        except Exception as e:
             self._tell_others(failure=_text(e))
             raise
         self._tell_others(result)
@@ -221,7 +223,7 @@ class ProcessGroup:
         with contextlib.suppress(RuntimeError):
             while time.monotonic() < end:
                 if self._store.check([_FAILURE]):
-                    return self._store.get(_FAILURE).decode()
+                    return str(self._store.get(_FAILURE).decode())
                 time.sleep(0.05)
         return "another rank has ended, without a word: killed, or its machine is gone; what started it may say more"
 
@@ -247,7 +249,7 @@ def joined(environment: RankEnvironment) -> Iterator[ProcessGroup]:
     if torch.cuda.is_available() and environment.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(environment.local_rank)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    store, rank, count = next(iter(dist.rendezvous("env://", timeout=TIMEOUT)))
+    store, rank, count = next(iter(rendezvous("env://", timeout=TIMEOUT)))
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT)
     ranks = ProcessGroup(environment, store)
     try:

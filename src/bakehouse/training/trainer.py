@@ -71,7 +71,8 @@ def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator
         if ranks.on_main(final.exists) and (saved.step >= plan.steps or saved.ended):
             yield Finished(step=saved.step, seconds=0.0, weights=str(final.relative_to(run.folder)))
             return
-    evaluator = make_evaluator(recipe, run) if make_evaluator and recipe.stop.when == "learned" else None
+    evaluates = ranks.is_main and recipe.stop.when == "learned"
+    evaluator = make_evaluator(recipe, run) if make_evaluator and evaluates else None
 
     base = yield from load_base(recipe)
     model = base.model
