@@ -14,6 +14,8 @@ from bakehouse.serve.store.shares import ShareSettings
 from bakehouse.serve.work.drawing import Drawing, ImageFormat
 from bakehouse.serve.work.served_models import ServedModel
 
+_PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_")
+"""What a tokenizer keeps together: letters, a digit, other signs."""
 _PREVIEWS = 5
 """Previews of one picture."""
 
@@ -101,6 +103,6 @@ def _folded(text: str) -> str:
 
 
 def _names(name: str, folded: str) -> bool:
-    """Whether a text has a name as words of its own: tokenizers part words where letters end."""
-    pattern = r"\s*".join(re.escape(word) for word in _folded(name).split())
+    """Whether a text has a name as words of its own: tokenizers part words where letters end, and skip spaces."""
+    pattern = r"\s*".join(re.escape(piece) for piece in _PIECE.findall(_folded(name)))
     return bool(pattern) and re.search(rf"(?<![^\W\d_]){pattern}(?![^\W\d_])", folded) is not None

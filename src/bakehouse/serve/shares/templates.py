@@ -75,7 +75,7 @@ def parts_of(text: str) -> tuple[dict[str, Any], ...]:
     try:
         return tuple(_part(node, text) for node in parse(text))
     except UsageError as e:
-        if text in e.message:
+        if e.message.startswith("template "):
             raise
         raise UsageError(f"template {text!r}: {e.message}", hint=e.hint) from e
 
