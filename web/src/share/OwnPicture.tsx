@@ -81,5 +81,10 @@ function OwnImage({ picture }: { picture: VisitorPicture }) {
     };
   }, [picture.id]);
   if (!url) return <p className="progress" role="status">{t("share.visit.fetching")}</p>;
-  return <a href={url} download={`${picture.id}.webp`} title={t("picture.download")}><img src={url} alt={picture.prompt} /></a>;
+  return (
+    <>
+      <img src={url} alt={picture.prompt} />
+      <a className="save" href={url} download={`${picture.id}.webp`}>{t("picture.download")}</a>
+    </>
+  );
 }
