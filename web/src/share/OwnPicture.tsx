@@ -42,19 +42,23 @@ export function OwnPicture({ picture, about, onEnded, onChanged, onRemove }: Pro
 function Actions({ picture, about, onChanged, onRemove }: Pick<Props, "picture" | "about" | "onChanged" | "onRemove">) {
   const { t } = useTranslation();
   const [failed, setFailed] = useState(false);
+  /** What was chosen, until the server has answered. */
+  const [chosen, setChosen] = useState<boolean | null>(null);
   const show = async (shown: boolean) => {
     setFailed(false);
+    setChosen(shown);
     try {
       onChanged(await setShown(picture.id, shown));
     } catch {
       setFailed(true);
     }
+    setChosen(null);
   };
   return (
     <div className="actions">
       {about.gallery && picture.state === "done" && !picture.flagged && (
         <label className="switch">
-          <input type="checkbox" role="switch" checked={picture.shown} onChange={(event) => void show(event.currentTarget.checked)} />
+          <input type="checkbox" role="switch" checked={chosen ?? picture.shown} onChange={(event) => void show(event.currentTarget.checked)} />
           {t("share.visit.show")}
         </label>
       )}
