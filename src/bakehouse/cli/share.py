@@ -9,9 +9,7 @@ from bakehouse.cli.options import Json
 from bakehouse.cli.serve import Data
 from bakehouse.cli.share_options import ShareOptions
 
-share = typer.Typer(
-    help="Links by which people without a token draw with one model of `bakehouse serve`.", no_args_is_help=True
-)
+share = typer.Typer(help="Links to one model, for people without a token.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the share.")]
 ImageId = Annotated[str, typer.Argument(metavar="IMAGE", help="Id of an image, as `share images` lists it.")]
 Url = Annotated[

@@ -7,11 +7,14 @@ import { OwnPicture } from "./OwnPicture";
 import { PromptForm } from "./PromptForm";
 import { useRemovals, useShare } from "./useShare";
 
+const MOST_OWN = 4;
+
 export function SharePage() {
   const { t, i18n } = useTranslation();
   const share = useShare();
   const { about, mine, error } = share;
   const [words, setWords] = useState({ text: "", at: 0 });
+  const [showsAll, setShowsAll] = useState(false);
   const removals = useRemovals(() => {
     void share.refresh();
     void share.refreshGallery();
@@ -43,7 +46,7 @@ export function SharePage() {
             <h2>{t("share.visit.mine")}</h2>
             {!isRemembered && <p className="note">{t("share.visit.notRemembered")}</p>}
             <ul className="own">
-              {own.map((picture) => (
+              {(showsAll ? own : own.slice(0, MOST_OWN)).map((picture) => (
                 <OwnPicture
                   key={picture.id} picture={picture} about={about}
                   onEnded={(by) => { share.change(picture.id, by); void share.refresh(); }}
@@ -52,6 +55,7 @@ export function SharePage() {
                 />
               ))}
             </ul>
+            {own.length > MOST_OWN && !showsAll && <p className="actions after"><button type="button" onClick={() => setShowsAll(true)}>{t("share.visit.showMore")}</button></p>}
           </section>
         )}
         {about.gallery && (
