@@ -86,6 +86,7 @@ def test_the_code_of_a_frame_is_for_sites_that_may_show_it(typed, data):
         (("add", "x", "--templates", "portrait"), "did you mean 'portraits'"),
         (("add", "x", "--template", "{2$$a|b}"), "more than a share can show"),
         (("add", "x", "--width", "100"), "width = 100: must be a multiple of 8"),
+        (("add", "x", "--days", "0"), "--days 0: must be more than 0"),
         (("add", " "), "cannot be the name of a share"),
         (("revoke", "x"), "there is no share 'x'"),
     ],

@@ -204,6 +204,10 @@ def test_the_model_of_a_share_may_be_away(running):
     answer = visitor.draw()
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_away")
     assert "crumb" not in answer.text
+    place, headers = f"/api/v1/shares/{share.name}", running.headers("admin")
+    changed = running.client.patch(place, json={"title": "Back soon"}, headers=headers).json()
+    assert (changed["title"], changed["served"]) == ("Back soon", False)
+    assert running.client.patch(place, json={"model": "gone"}, headers=headers).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -262,6 +266,32 @@ def test_a_picture_is_its_browsers_until_it_is_shown(running):
     assert not file.exists() and running.server.store.jobs.find(picture) is None
     assert other.gallery() == [] and visitor.ask("GET", "mine").json()["pictures"] == []
     assert visitor.ask("GET", "about").json()["left"][0]["left"] == 19  # it was drawn all the same
+
+
+def test_what_the_safety_checker_has_flagged_cannot_be_shown(running):
+    visitor = visit(running)
+    store, link = running.server.store, visitor.path.rsplit("/", 1)[1]
+    share = store.shares.find(link)
+    job = secrets.token_hex(12)
+    store.jobs.add(job, share.caller, {"request": {"prompt": "x"}}, None)
+    store.pictures.add(
+        b"x", "webp", caller=share.caller, job=job, number=0, model="crumb", prompt="x", seed=1, size=(8, 8),
+        infotext="x\nSteps: 1, Safety checker: flagged",
+    )  # fmt: skip
+    store.jobs.set_state(job, "done")
+    store.share_pictures.add(job, share.id, running.server.visitors.visitor(link, "", visitor.secret).own)
+    assert [one["flagged"] for one in visitor.ask("GET", "mine").json()["pictures"]] == [True]
+    answer = visitor.ask("PUT", f"pictures/{job}/shown", {"shown": True})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "cannot_be_shown")
+
+
+def test_a_picture_that_its_owner_has_deleted_is_gone_for_its_visitor(running):
+    visitor = visit(running)
+    picture = visitor.drawn()
+    (stored,) = running.server.store.pictures.of_job(picture)
+    assert running.delete(f"/api/v1/pictures/{stored.id}", "admin").status_code == 200
+    assert visitor.ask("GET", "mine").json()["pictures"] == []
+    assert visitor.ask("GET", f"pictures/{picture}").status_code == 404
 
 
 def test_a_share_without_a_gallery_has_none(running):

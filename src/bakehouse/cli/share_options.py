@@ -64,6 +64,7 @@ class ShareOptions:
         Raises:
             UsageError: a value that a share cannot have, or an unknown set of templates.
         """
+        from bakehouse.core.errors import UsageError
         from bakehouse.serve.shares.templates import templates_of
         from bakehouse.serve.store.shares import ShareSettings
 
@@ -77,6 +78,8 @@ class ShareOptions:
         if self.embed is not None:
             values["embed"] = tuple(site.strip().rstrip("/").lower() for site in self.embed if site)
         if self.days is not None:
+            if not self.days > 0:
+                raise UsageError(f"--days {self.days:g}: must be more than 0")
             values["expires"] = time.time() + 24 * 3600 * self.days
         return ShareSettings(**{**({} if before is None else vars(before)), **values})
 

@@ -9,12 +9,15 @@ interface Props {
   onEnded: (ended: Partial<VisitorPicture>) => void;
   onChanged: (by: Partial<VisitorPicture>) => void;
   onRemove: () => void;
+  onTakeBack: () => void;
+  /** The server does not answer. */
+  onLost: () => void;
 }
 
 /** A picture of this browser, from the queue to the gallery. */
-export function OwnPicture({ picture, about, onEnded, onChanged, onRemove }: Props) {
+export function OwnPicture({ picture, about, onEnded, onChanged, onRemove, onTakeBack, onLost }: Props) {
   const { t } = useTranslation();
-  const live = useLive(picture, onEnded);
+  const live = useLive(picture, onEnded, onLost);
   const isActive = picture.state === "waiting" || picture.state === "running";
   const percent = Math.round(100 * live.progress);
   return (
@@ -34,7 +37,7 @@ export function OwnPicture({ picture, about, onEnded, onChanged, onRemove }: Pro
       {picture.flagged && <p className="note">{t("share.visit.flagged")}</p>}
       {picture.hidden && picture.shown && <p className="note">{t("share.visit.hidden")}</p>}
       {!isActive && <Actions picture={picture} about={about} onChanged={onChanged} onRemove={onRemove} />}
-      {isActive && live.place !== null && <div className="actions"><button type="button" onClick={onRemove}>{t("share.visit.takeBack")}</button></div>}
+      {isActive && live.place !== null && <div className="actions"><button type="button" onClick={onTakeBack}>{t("share.visit.takeBack")}</button></div>}
     </li>
   );
 }
@@ -72,19 +75,20 @@ function Actions({ picture, about, onChanged, onRemove }: Pick<Props, "picture" 
 function OwnImage({ picture }: { picture: VisitorPicture }) {
   const { t } = useTranslation();
   const [url, setUrl] = useState<string | null>(null);
+  const [failed, setFailed] = useState(false);
   useEffect(() => {
     const stop = new AbortController();
     let made: string | null = null;
     getFile(picture.id, stop.signal).then((file) => {
       made = URL.createObjectURL(file);
       setUrl(made);
-    }, () => undefined);
+    }, () => !stop.signal.aborted && setFailed(true));
     return () => {
       stop.abort();
       if (made) URL.revokeObjectURL(made);
     };
   }, [picture.id]);
-  if (!url) return <p className="progress" role="status">{t("share.visit.fetching")}</p>;
+  if (!url) return <p className="progress" role="status">{failed ? t("share.visit.notFetched") : t("share.visit.fetching")}</p>;
   return (
     <>
       <img src={url} alt={picture.prompt} />

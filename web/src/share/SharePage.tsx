@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { isRemembered, NO_ANSWER, type ShareError, type VisitorPicture } from "./api";
+import { isRemembered, NO_ANSWER, remove, type ShareError, type VisitorPicture } from "./api";
 import { Gallery } from "./Gallery";
 import { Languages } from "./Languages";
 import { OwnPicture } from "./OwnPicture";
@@ -51,6 +51,8 @@ export function SharePage() {
                   key={picture.id} picture={picture} about={about}
                   onEnded={(by) => { share.change(picture.id, by); void share.refresh(); }}
                   onChanged={(by) => changed(picture, by)}
+                  onTakeBack={() => void remove(picture.id).catch(() => undefined).then(share.refresh)}
+                  onLost={() => void share.refresh()}
                   onRemove={() => removals.begin(picture.id)}
                 />
               ))}

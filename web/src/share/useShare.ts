@@ -71,10 +71,12 @@ export function useShare() {
 }
 
 /** How far a picture is, as its events say; a connection that breaks is opened again. */
-export function useLive(picture: VisitorPicture, onEnded: (ended: Partial<VisitorPicture>) => void): Live {
+export function useLive(picture: VisitorPicture, onEnded: (ended: Partial<VisitorPicture>) => void, onLost: () => void): Live {
   const [live, setLive] = useState<Live>({ place: picture.place, progress: picture.progress, preview: null });
   const ended = useRef(onEnded);
   ended.current = onEnded;
+  const lost = useRef(onLost);
+  lost.current = onLost;
   const isActive = picture.state === "waiting" || picture.state === "running";
   const { id } = picture;
   useEffect(() => {
@@ -92,6 +94,7 @@ export function useLive(picture: VisitorPicture, onEnded: (ended: Partial<Visito
           }
         } catch (problem) {
           if (problem instanceof ShareError && problem.status === 404) return ended.current({ state: "canceled" });
+          if (problem instanceof ShareError && problem.status === NO_ANSWER) lost.current();
         }
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
       }

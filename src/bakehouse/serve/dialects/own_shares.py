@@ -83,7 +83,8 @@ async def list_shares(request: Request) -> Response:
 async def add_share(request: Request, body: ShareBody) -> Response:
     """Make a share: whoever has its link draws with one model, within its limits, and can do nothing else."""
     server = server_of(request)
-    settings = _checked(server, ShareSettings(**_values(server, body, body.model)))
+    settings = ShareSettings(model=server.engine.models.find(body.model).name, **_values(body))
+    _check(server, settings)
     share = await asyncio.to_thread(server.store.shares.add, body.name, settings)
     return JSONResponse(_row(server, share), 201)
 
@@ -101,11 +102,13 @@ async def change_share(request: Request, name: str, body: ChangeBody) -> Respons
     server = server_of(request)
     before = _named(server, name).settings
     given = body.model_fields_set
-    new = _values(server, body, body.model or before.model)
+    new = {**_values(body), "model": body.model or before.model}
     kept = {"days": "expires", "sets": "templates"}
     changed = {kept.get(field, field) for field in given}
     settings = ShareSettings(**{**vars(before), **{field: new[field] for field in changed}})
-    share = await asyncio.to_thread(server.store.shares.change, name, _checked(server, settings))
+    if body.model or before.model in server.engine.models:  # a model that is away may come back
+        _check(server, settings)
+    share = await asyncio.to_thread(server.store.shares.change, name, settings)
     return JSONResponse(_row(server, share))
 
 
@@ -155,26 +158,24 @@ async def delete_share_picture(request: Request, name: str, job_id: str) -> Resp
     return JSONResponse({"deleted": found.job})
 
 
-def _values(server: Server, body: ShareFields, model: str | None) -> dict[str, Any]:
+def _values(body: ShareFields) -> dict[str, Any]:
     values = body.model_dump(exclude={"name", "model", "days", "sets"})
     return {
         **values,
-        "model": server.engine.models.find(model).name,
         "templates": library_templates_of(body.sets, body.templates),
         "embed": tuple(site.strip().rstrip("/").lower() for site in body.embed),
         "expires": None if body.days is None else time.time() + 24 * 3600 * body.days,
     }
 
 
-def _checked(server: Server, settings: ShareSettings) -> ShareSettings:
-    """Return settings that this server can draw.
+def _check(server: Server, settings: ShareSettings) -> None:
+    """Check that this server can draw what a share offers.
 
     Raises:
         ServeError: the model is not served (404), or sizes and steps beyond the server's own limits (400).
     """
     native = server.engine.models.find(settings.model).native_size
     server.settings.limits.check(share_drawing(settings, "").request, native_size=native, upscalers=())
-    return settings
 
 
 def _named(server: Server, name: str) -> Share:

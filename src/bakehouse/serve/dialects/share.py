@@ -332,8 +332,12 @@ async def _events(request: Request, picture: SharePicture) -> AsyncIterator[str]
             name = event["event"]
             if name in _EVENTS:
                 yield event_text({field: event[field] for field in _EVENTS[name]}, name)
-    await _until_ended(request, picture.job)
-    yield event_text(_row(request, _own(request, picture.job)), "ended")
+    try:
+        await _until_ended(request, picture.job)
+        ended = _row(request, _own(request, picture.job))
+    except ServeError:  # removed meanwhile, in another window or by the owner
+        ended = {"id": picture.job, "state": "canceled"}
+    yield event_text(ended, "ended")
 
 
 async def _until_ended(request: Request, job_id: str) -> None:

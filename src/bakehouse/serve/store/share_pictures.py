@@ -74,8 +74,9 @@ class SharePictures:
         return found[0] if found else None
 
     def of_visitor(self, share: int, visitor: str, *, limit: int = 60) -> list[SharePicture]:
-        """Return the newest pictures of a visitor, also those that wait."""
-        return self._select("share_pictures.share = ? AND visitor = ?", share, visitor, limit=limit)
+        """Return the newest pictures of a visitor, also those that wait; without those that others have deleted."""
+        where = "share_pictures.share = ? AND visitor = ? AND NOT (state = 'done' AND pictures.id IS NULL)"
+        return self._select(where, share, visitor, limit=limit)
 
     def gallery(self, share: int, *, limit: int, before: float | None = None) -> list[SharePicture]:
         """Return the newest pictures that all visitors see, begun before a time."""
