@@ -155,5 +155,5 @@ def test_commands_have_the_names_of_the_specification():
         *("demo", "plan", "train", "evaluate", "doctor", "dreambench", "generate", "prompt", "templates", "grid"),
         *("find-rate", "import", "publish", "serve"),
     ]
-    groups = ["captions", "dataset", "models", "queue", "tokens", "triggers", "weights"]
+    groups = ["captions", "dataset", "models", "queue", "share", "tokens", "triggers", "weights"]
     assert [g.name for g in app.registered_groups] == groups

@@ -13,6 +13,7 @@ export default defineConfig({
     sourcemap: false,
     modulePreload: { polyfill: false },
     rollupOptions: {
+      input: { index: "index.html", share: "share.html" },
       output: {
         entryFileNames: "assets/[name]-[hash].js",
         chunkFileNames: "assets/[name]-[hash].js",
@@ -20,5 +21,5 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { "/api": "http://127.0.0.1:7860", "/health": "http://127.0.0.1:7860" } },
+  server: { proxy: { "/api": "http://127.0.0.1:7860", "/health": "http://127.0.0.1:7860", "/share/": "http://127.0.0.1:7860" } },
 });

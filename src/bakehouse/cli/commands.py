@@ -22,6 +22,7 @@ from bakehouse.cli.publish import publish
 from bakehouse.cli.queue import queue
 from bakehouse.cli.render.errors import InterruptibleGroup
 from bakehouse.cli.serve import serve
+from bakehouse.cli.share import share
 from bakehouse.cli.templates import templates
 from bakehouse.cli.tokens import tokens
 from bakehouse.cli.train import train
@@ -31,7 +32,7 @@ from bakehouse.cli.weights import weights
 ORDER = (
     *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
     *("evaluate", "doctor", "dreambench", "generate", "prompt", "templates", "grid", "weights", "models"),
-    *("publish", "serve", "tokens"),
+    *("publish", "serve", "tokens", "share"),
 )
 """Names in `bakehouse --help`; typer itself would list groups after commands."""
 
@@ -62,6 +63,7 @@ app.add_typer(captions, name="captions")
 app.add_typer(dataset, name="dataset")
 app.add_typer(models, name="models")
 app.add_typer(queue, name="queue")
+app.add_typer(share, name="share")
 app.add_typer(tokens, name="tokens")
 app.add_typer(triggers, name="triggers")
 app.add_typer(weights, name="weights")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from bakehouse.serve.metrics import Metrics
 
 log = logging.getLogger("bakehouse.serve")
 
+_LINK = re.compile(r"^(/share/)[^/]+")
+"""The secret part of a share's address."""
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -72,7 +75,7 @@ class RequestLog:
             self._metrics().count(dialect, status, seconds)
             facts = {
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": _LINK.sub(r"\1...", scope["path"]),
                 "status": status,
                 "seconds": round(seconds, 4),
                 "dialect": dialect,

@@ -16,6 +16,7 @@ from bakehouse.serve.datasets.thumbnails import Thumbnails
 from bakehouse.serve.guard.callers import Caller, Gate
 from bakehouse.serve.guard.quotas import Quotas
 from bakehouse.serve.guard.uploads import Uploads
+from bakehouse.serve.guard.visitors import Visitor, VisitorGate
 from bakehouse.serve.metrics import Metrics
 from bakehouse.serve.response_cache import ResponseCache
 from bakehouse.serve.runs.planner_process import Planner
@@ -37,6 +38,7 @@ class Server:
     def __init__(self, settings: ServeSettings, store: Store, *, session_token: str | None = None) -> None:
         self.settings, self.store = settings, store
         self.gate = Gate(store.tokens, anonymous=settings.anonymous, quota=settings.quota, session_token=session_token)
+        self.visitors = VisitorGate(store.shares)
         self.quotas = Quotas(store.ledger)
         self.uploads = Uploads(store.uploads, settings.limits, fetch_hosts=settings.fetch_hosts)
         self.engine = Engine(settings.engine, is_shared=lambda: self.scheduler.is_training or self.tasks.uses_device)
@@ -95,3 +97,9 @@ def caller_of(request: Request) -> Caller:
     """Return who sent a request. Only for routes whose rule is not `open`."""
     caller: Caller = request.state.caller
     return caller
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Return which visitor of a share sent a request. Only for routes whose rule is `share`."""
+    visitor: Visitor = request.state.visitor
+    return visitor

@@ -27,7 +27,7 @@ class OpenTo:
     access: str
     dialect: str
     callers: tuple[str, ...]
-    """Names of tokens, `anonymous`, `everybody`, or `the session's token`."""
+    """Names of tokens and shares, `anonymous`, `everybody`, or `the session's token`."""
 
 
 def check_installed() -> None:
@@ -123,8 +123,12 @@ def open_to(settings: ServeSettings) -> Iterator[OpenTo]:
     app = make_app(settings)
     rules = rules_of(app)
     tokens = app.state.store.tokens.valid()
+    shares = tuple(f"link of {share.name}" for share in app.state.store.shares.valid())
     app.state.store.close()
     for rule in rules:
+        if rule.access == "share":
+            yield OpenTo(rule.method, rule.path, rule.access, rule.dialect, shares)
+            continue
         callers = [t.name for t in tokens if any(rule.access in IMPLIED[scope] for scope in t.scopes)]
         if settings.anonymous is not None and rule.access in IMPLIED[settings.anonymous]:
             callers.append("anonymous")

@@ -1060,6 +1060,118 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/shares": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Shares
+         * @description List all shares with their links and what was drawn.
+         */
+        get: operations["list_shares_api_v1_shares_get"];
+        put?: never;
+        /**
+         * Add Share
+         * @description Make a share: whoever has its link draws with one model, within its limits, and can do nothing else.
+         */
+        post: operations["add_share_api_v1_shares_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/shares/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Share
+         * @description Return a share.
+         */
+        get: operations["get_share_api_v1_shares__name__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Share
+         * @description Revoke a share at once; usage and pictures are kept.
+         */
+        delete: operations["revoke_share_api_v1_shares__name__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Share
+         * @description Change some settings of a share; its link stays.
+         */
+        patch: operations["change_share_api_v1_shares__name__patch"];
+        trace?: never;
+    };
+    "/api/v1/shares/{name}/pictures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Share Pictures
+         * @description List the newest pictures of a share; `before` is the time `added` of the last one of the page before.
+         */
+        get: operations["list_share_pictures_api_v1_shares__name__pictures_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/shares/{name}/pictures/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Share Picture
+         * @description Delete a picture of a visitor for good.
+         */
+        delete: operations["delete_share_picture_api_v1_shares__name__pictures__job_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/shares/{name}/pictures/{job_id}/hidden": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Hide Share Picture
+         * @description Hide a picture from visitors, or let it stay whoever reports it.
+         */
+        put: operations["hide_share_picture_api_v1_shares__name__pictures__job_id__hidden_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tags": {
         parameters: {
             query?: never;
@@ -1372,6 +1484,92 @@ export interface components {
             };
         };
         /**
+         * ChangeBody
+         * @description Other settings of a share; what is left out stays as it is.
+         */
+        ChangeBody: {
+            /**
+             * Address Day
+             * @description Pictures a day for each address.
+             * @default 20
+             */
+            address_day: number | null;
+            /** Address Month */
+            address_month?: number | null;
+            /**
+             * Day
+             * @description Pictures a day in UTC for all visitors together.
+             * @default 200
+             */
+            day: number | null;
+            /**
+             * Days
+             * @description Days after which it ends.
+             */
+            days?: number | null;
+            /**
+             * Embed
+             * @description Sites that may show it in a frame: origins, or *.
+             */
+            embed?: string[];
+            /**
+             * Gallery
+             * @default true
+             */
+            gallery: boolean;
+            /** Guidance */
+            guidance?: number | null;
+            /** Height */
+            height?: number | null;
+            /**
+             * Intro
+             * @default
+             */
+            intro: string;
+            /** Model */
+            model?: string | null;
+            /** Month */
+            month?: number | null;
+            /**
+             * Negative
+             * @default
+             */
+            negative: string;
+            /**
+             * Prompt Characters
+             * @default 300
+             */
+            prompt_characters: number;
+            /**
+             * Sets
+             * @description Templates of the library: `portraits`, or `portraits:3`.
+             */
+            sets?: string[];
+            /**
+             * Steps
+             * @default 20
+             */
+            steps: number;
+            /**
+             * Subject
+             * @description Words that each prompt has. Default: the model's triggers.
+             */
+            subject?: string | null;
+            /**
+             * Templates
+             * @description More templates, with slots {color} and choices {red|blue}.
+             */
+            templates?: string[];
+            /**
+             * Title
+             * @description Headline of the page; empty: the share's name.
+             * @default
+             */
+            title: string;
+            /** Width */
+            width?: number | null;
+        };
+        /**
          * DrawBody
          * @description Pictures to draw. What is left out is filled in by the model.
          */
@@ -1548,6 +1746,14 @@ export interface components {
         HTTPValidationError: {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
+        };
+        /**
+         * HiddenBody
+         * @description Whether visitors do not see a picture.
+         */
+        HiddenBody: {
+            /** Hidden */
+            hidden: boolean;
         };
         /**
          * HiresBody
@@ -1825,6 +2031,97 @@ export interface components {
         SessionBody: {
             /** Token */
             token: string;
+        };
+        /**
+         * ShareBody
+         * @description A new share.
+         */
+        ShareBody: {
+            /**
+             * Address Day
+             * @description Pictures a day for each address.
+             * @default 20
+             */
+            address_day: number | null;
+            /** Address Month */
+            address_month?: number | null;
+            /**
+             * Day
+             * @description Pictures a day in UTC for all visitors together.
+             * @default 200
+             */
+            day: number | null;
+            /**
+             * Days
+             * @description Days after which it ends.
+             */
+            days?: number | null;
+            /**
+             * Embed
+             * @description Sites that may show it in a frame: origins, or *.
+             */
+            embed?: string[];
+            /**
+             * Gallery
+             * @default true
+             */
+            gallery: boolean;
+            /** Guidance */
+            guidance?: number | null;
+            /** Height */
+            height?: number | null;
+            /**
+             * Intro
+             * @default
+             */
+            intro: string;
+            /**
+             * Model
+             * @description Name of a served model. Default: the first.
+             */
+            model?: string | null;
+            /** Month */
+            month?: number | null;
+            /** Name */
+            name: string;
+            /**
+             * Negative
+             * @default
+             */
+            negative: string;
+            /**
+             * Prompt Characters
+             * @default 300
+             */
+            prompt_characters: number;
+            /**
+             * Sets
+             * @description Templates of the library: `portraits`, or `portraits:3`.
+             */
+            sets?: string[];
+            /**
+             * Steps
+             * @default 20
+             */
+            steps: number;
+            /**
+             * Subject
+             * @description Words that each prompt has. Default: the model's triggers.
+             */
+            subject?: string | null;
+            /**
+             * Templates
+             * @description More templates, with slots {color} and choices {red|blue}.
+             */
+            templates?: string[];
+            /**
+             * Title
+             * @description Headline of the page; empty: the share's name.
+             * @default
+             */
+            title: string;
+            /** Width */
+            width?: number | null;
         };
         /**
          * StarBody
@@ -3932,6 +4229,259 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+        };
+    };
+    list_shares_api_v1_shares_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    add_share_api_v1_shares_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShareBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_share_api_v1_shares__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    revoke_share_api_v1_shares__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_share_api_v1_shares__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_share_pictures_api_v1_shares__name__pictures_get: {
+        parameters: {
+            query?: {
+                only?: "all" | "shown" | "reported";
+                limit?: number;
+                before?: number | null;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_share_picture_api_v1_shares__name__pictures__job_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    hide_share_picture_api_v1_shares__name__pictures__job_id__hidden_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HiddenBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

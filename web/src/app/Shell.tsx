@@ -1,7 +1,7 @@
 import { Drawer, Group, Stack, Text, Title } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import {
-  IconBrush, IconChartBar, IconDots, IconHome, IconPhoto, IconPhotoStar, IconPlus, IconSettings, IconStack2, type Icon,
+  IconBrush, IconChartBar, IconDots, IconHome, IconPhoto, IconPhotoStar, IconPlus, IconSettings, IconShare2, IconStack2, type Icon,
 } from "@tabler/icons-react";
 import { Link, Outlet } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
@@ -18,6 +18,7 @@ interface Entry {
 function useEntries(): Entry[] {
   const { t } = useTranslation();
   const mayTrain = useScope("train");
+  const isAdmin = useScope("admin");
   const entries: (Entry & { needs?: boolean })[] = [
     { to: "/", label: t("nav.home"), icon: IconHome },
     { to: "/generate", label: t("nav.generate"), icon: IconBrush },
@@ -25,6 +26,7 @@ function useEntries(): Entry[] {
     { to: "/new", label: t("nav.new"), icon: IconPlus, needs: mayTrain },
     { to: "/datasets", label: t("nav.datasets"), icon: IconPhoto, needs: mayTrain },
     { to: "/trainings", label: t("nav.trainings"), icon: IconStack2 },
+    { to: "/shares", label: t("share.nav"), icon: IconShare2, needs: isAdmin },
     { to: "/usage", label: t("nav.usage"), icon: IconChartBar },
     { to: "/settings", label: t("nav.settings"), icon: IconSettings },
   ];

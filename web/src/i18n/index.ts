@@ -8,8 +8,17 @@ export type Language = keyof typeof LANGUAGES;
 const KEPT = "bakehouse.language";
 const others = { pt: () => import("./pt.json"), zh: () => import("./zh.json") };
 
+/** A frame in another site may be given no storage. */
+function keptLanguage(): string | null {
+  try {
+    return localStorage.getItem(KEPT);
+  } catch {
+    return null;
+  }
+}
+
 export function wantedLanguage(): Language {
-  const wished = [localStorage.getItem(KEPT), ...navigator.languages];
+  const wished = [keptLanguage(), ...navigator.languages];
   const found = wished.map((text) => text?.slice(0, 2).toLowerCase()).find((text) => text && text in LANGUAGES);
   return (found as Language | undefined) ?? "en";
 }
@@ -25,7 +34,11 @@ export async function useLanguage(language: Language): Promise<void> {
 }
 
 export async function chooseLanguage(language: Language): Promise<void> {
-  localStorage.setItem(KEPT, language);
+  try {
+    localStorage.setItem(KEPT, language);
+  } catch {
+    // it is used for as long as the page is open
+  }
   await useLanguage(language);
 }
 

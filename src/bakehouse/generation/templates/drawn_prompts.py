@@ -161,6 +161,11 @@ def _library_defaults() -> _Defaults:
     return _Defaults.load(LIBRARY / "slots" / "defaults.toml")
 
 
+def default_slots(form: PromptForm = "sentences") -> dict[str, str]:
+    """Return what fills the library's slots where nothing else does."""
+    return dict(_defaults(form))
+
+
 def _defaults(form: PromptForm) -> dict[str, str]:
     defaults = _library_defaults()
     return defaults.tags if form == "tags" else defaults.sentences

@@ -16,6 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _UPLOADS = re.compile(r"/api/v1/datasets/[^/]+/images")
+_SHARE_BYTES = 64 << 10
+"""Of a visitor's request: some words."""
 _MULTIPART_BYTES = 16 << 20
 """For the heads of the parts of an upload."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -73,6 +75,8 @@ class HttpChecks:
 
     def _most(self, scope: Scope) -> int:
         """Return the bytes that a body may have: more where it is written to the disk as it comes."""
+        if scope["path"].startswith("/share/"):
+            return min(_SHARE_BYTES, self._body_bytes)
         is_upload = scope["method"] == "POST" and _UPLOADS.fullmatch(scope["path"])
         return self._upload_bytes + _MULTIPART_BYTES if is_upload else self._body_bytes
 

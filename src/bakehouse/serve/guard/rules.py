@@ -17,12 +17,13 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.folder_lock import InUseError
 from bakehouse.serve.errors import ServeError
 from bakehouse.serve.guard.callers import COOKIE
+from bakehouse.serve.guard.visitors import VISITOR_HEADER
 from bakehouse.serve.store.tokens import Scope
 
 log = logging.getLogger("bakehouse.serve")
 
-Access = Literal["open", "read", "draw", "train", "admin"]
-"""Who may use a route: everybody, or callers with a scope."""
+Access = Literal["open", "share", "read", "draw", "train", "admin"]
+"""Who may use a route: everybody, whoever has the link of a share, or callers with a scope."""
 COUNTED: frozenset[Access] = frozenset({"draw", "train"})
 """What counts as a request in `requests_per_minute`."""
 
@@ -40,6 +41,12 @@ class Rule:
         if self.access == "open":
             return
         address = request.client.host if request.client else "unknown"
+        if self.access == "share":
+            secret = request.headers.get(VISITOR_HEADER)
+            visitor = server.visitors.visitor(request.path_params["link"], address, secret)
+            request.state.visitor, request.state.caller = visitor, visitor.caller
+            server.visitors.count(visitor, "other")
+            return
         caller = server.gate.caller(request.headers.get("authorization"), address, request.cookies.get(COOKIE))
         request.state.caller = caller
         needed: Scope = self.access

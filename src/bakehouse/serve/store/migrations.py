@@ -88,4 +88,39 @@ MIGRATIONS: tuple[str, ...] = (
     DROP INDEX usage_of_month;
     CREATE INDEX usage_of_month ON usage (caller, month, characters, pictures);
     """,
+    """
+    CREATE TABLE shares (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        link TEXT NOT NULL,
+        hash TEXT NOT NULL UNIQUE,
+        settings TEXT NOT NULL,
+        created REAL NOT NULL,
+        revoked REAL
+    );
+    CREATE TABLE share_pictures (
+        job TEXT PRIMARY KEY,
+        share INTEGER NOT NULL,
+        visitor TEXT NOT NULL,
+        shown INTEGER NOT NULL DEFAULT 0,
+        hidden TEXT NOT NULL DEFAULT '',
+        kept INTEGER NOT NULL DEFAULT 0,
+        added REAL NOT NULL
+    );
+    CREATE INDEX share_pictures_of_share ON share_pictures (share, added);
+    CREATE TABLE share_reports (
+        job TEXT NOT NULL,
+        address TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        added REAL NOT NULL,
+        PRIMARY KEY (job, address)
+    );
+    CREATE TABLE share_draws (
+        charge INTEGER PRIMARY KEY,
+        share INTEGER NOT NULL,
+        address TEXT NOT NULL,
+        day TEXT NOT NULL
+    );
+    CREATE INDEX share_draws_of_day ON share_draws (share, day);
+    """,
 )

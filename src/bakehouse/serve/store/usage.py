@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,10 +57,9 @@ class Ledger:
             ):
                 if limit is not None and before + more > limit:
                     raise QuotaExceededError(what, before, limit)
-            row = (caller, now, month_of(now), dialect, model, characters, pictures)
-            columns = "caller, time, month, dialect, model, characters, pictures, status"
-            added = db.execute(f"INSERT INTO usage ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, 'reserved')", row)
-            return int(added.lastrowid or 0)
+            return insert_reservation(
+                db, caller, now, dialect=dialect, model=model, characters=characters, pictures=pictures
+            )
 
     def settle(self, entry: int, *, pictures: int, seconds: float) -> None:
         """Note what was used in the end."""
@@ -98,13 +98,26 @@ class Ledger:
         wanted = [("caller = ?", caller), ("month = ?", month)]
         given = [(clause, value) for clause, value in wanted if value is not None]
         where = f"WHERE {' AND '.join(clause for clause, _ in given)}" if given else ""
-        names = "COALESCE((SELECT name FROM tokens WHERE 'token:' || tokens.id = usage.caller), usage.caller) AS token"
+        names = (
+            "COALESCE((SELECT name FROM tokens WHERE 'token:' || tokens.id = usage.caller), "
+            "(SELECT 'share ' || name FROM shares WHERE 'share:' || shares.id = usage.caller), usage.caller) AS token"
+        )
         columns = ", ".join(name for name in _COLUMNS if name != "token")
         with self._database.reading() as db:
             found = db.execute(
                 f"SELECT {columns}, {names} FROM usage {where} ORDER BY id", [value for _, value in given]
             )
             return [{name: row[name] for name in _COLUMNS} for row in found]
+
+
+def insert_reservation(
+    db: sqlite3.Connection, caller: str, now: float, *, dialect: str, model: str, characters: int, pictures: int
+) -> int:
+    """Note a reservation inside a transaction; returns the number of the entry. Limits are the caller's to check."""
+    row = (caller, now, month_of(now), dialect, model, characters, pictures)
+    columns = "caller, time, month, dialect, model, characters, pictures, status"
+    added = db.execute(f"INSERT INTO usage ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, 'reserved')", row)
+    return int(added.lastrowid or 0)
 
 
 def month_of(seconds: float) -> str:

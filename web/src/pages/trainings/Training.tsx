@@ -1,6 +1,6 @@
 import { Alert, Button, Group, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
-import { IconBrush, IconDownload, IconPlayerPlay, IconPlayerStop } from "@tabler/icons-react";
+import { IconBrush, IconDownload, IconPlayerPlay, IconPlayerStop, IconShare2 } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { lazy, type ReactNode, Suspense, useState } from "react";
@@ -95,19 +95,28 @@ function Actions({ run }: { run: Run }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const mayTrain = useScope("train");
+  const isAdmin = useScope("admin");
   const place = `/runs/${encodeURIComponent(run.name)}`;
   const refresh = () => client.invalidateQueries({ queryKey: ["runs"] });
   const stop = useMutation({ mutationFn: () => post(`${place}/stop`), onSettled: refresh });
   const resume = useMutation({ mutationFn: () => post(`${place}/resume`), onSettled: refresh });
+  const serve = async () => run.served ?? (await post<Model>(`${place}/serve`)).name;
+  const share = useMutation({
+    mutationFn: serve,
+    onSuccess: async (model) => {
+      await Promise.all([refresh(), client.invalidateQueries({ queryKey: ["models"] })]);
+      await navigate({ to: "/shares", search: { model } as never });
+    },
+  });
   const use = useMutation({
-    mutationFn: async () => run.served ?? (await post<Model>(`${place}/serve`)).name,
+    mutationFn: serve,
     onSuccess: async (model) => {
       await Promise.all([refresh(), client.invalidateQueries({ queryKey: ["models"] })]);
       changeDraft({ model, strengths: {} });
       await navigate({ to: "/generate" });
     },
   });
-  const failed = stop.error ?? resume.error ?? use.error;
+  const failed = stop.error ?? resume.error ?? use.error ?? share.error;
   if (failed) notifications.show({ id: `failed-${run.name}`, color: "red", message: failed.message });
   const isActive = ["waiting", "running"].includes(run.state);
   return (
@@ -115,6 +124,7 @@ function Actions({ run }: { run: Run }) {
       <ShowAsCode compact example={() => ({ command: `bakehouse generate runs/${run.name} "a picture of it"`, method: "GET", path: place })} />
       {mayTrain && isActive && <Button variant="default" leftSection={<IconPlayerStop size={17} aria-hidden />} onClick={() => stop.mutate()} loading={stop.isPending}>{t("run.stop")}</Button>}
       {mayTrain && ["stopped", "failed"].includes(run.state) && <Button variant={run.weights.length ? "default" : "filled"} leftSection={<IconPlayerPlay size={17} aria-hidden />} onClick={() => resume.mutate()} loading={resume.isPending}>{t("run.resume")}</Button>}
+      {isAdmin && mayTrain && run.weights.length > 0 && !isActive && <Button variant="default" leftSection={<IconShare2 size={17} aria-hidden />} onClick={() => share.mutate()} loading={share.isPending}>{t("share.nav")}</Button>}
       {mayTrain && run.weights.length > 0 && !isActive && <Button leftSection={<IconBrush size={17} aria-hidden />} onClick={() => use.mutate()} loading={use.isPending}>{t("run.draw")}</Button>}
       {!mayTrain && run.served && <Button component={Link} to="/generate" onClick={() => changeDraft({ model: run.served })} leftSection={<IconBrush size={17} aria-hidden />}>{t("run.draw")}</Button>}
     </>
