@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -82,7 +83,6 @@ def check_pipeline(hub_id: str) -> None:
 def pipeline_bytes(hub_id: str) -> int | None:
     """Return the size of what `download_pipeline` downloads; None if the Hub does not say."""
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import filter_repo_objects
 
     try:
         found = HfApi().model_info(hub_id, files_metadata=True).siblings or []
@@ -90,7 +90,7 @@ def pipeline_bytes(hub_id: str) -> int | None:
         return None
     sizes = {one.rfilename: one.size or 0 for one in found}
     for variant in _VARIANTS:
-        names = list(filter_repo_objects(sizes, allow_patterns=list(_pipeline_files(variant))))
+        names = [name for name in sizes if any(fnmatch.fnmatchcase(name, p) for p in _pipeline_files(variant))]
         if any(name.startswith("unet/diffusion_pytorch_model") and variant in name for name in names):
             return sum(sizes[name] for name in names) or None
     return None

@@ -20,7 +20,7 @@ From = Literal["package", "catalogue", "own", "hub"]
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class ListedBase:
     """A base model that can be named in a recipe."""
 
     name: str
@@ -47,7 +47,7 @@ class BaseModel:
         return {**asdict(self), "conventions": None if liked is None else liked.model_dump(mode="json")}
 
 
-def bases() -> list[BaseModel]:
+def bases() -> list[ListedBase]:
     """Return the base models of the package, the user, the catalogue and the Hub's cache. Downloads and hashes nothing.
 
     Raises:
@@ -57,7 +57,7 @@ def bases() -> list[BaseModel]:
     return [_base(row, registry) for row in rows() if row.kind == "base"]
 
 
-def _base(row: Row, registry: ModelRegistry) -> BaseModel:
+def _base(row: Row, registry: ModelRegistry) -> ListedBase:
     name, fetched = row.name, registry.fetched.get(row.name)
     origin: From = (
         "package" if name == BUNDLED_BASE else "own" if name in registry.own
@@ -75,7 +75,7 @@ def _base(row: Row, registry: ModelRegistry) -> BaseModel:
     names = [name, *([place.stem] if place is not None and place.is_file() else [])]
     names += [row.source.rpartition("huggingface.co/")[2]] if "huggingface.co/" in row.source else []
     found = find_conventions(names, family="crumb" if origin == "package" else row.family or None, sha256=row.sha256)
-    return BaseModel(
+    return ListedBase(
         name=name,
         origin=origin,
         is_here=place is not None and (origin in ("package", "own") or place.is_file() or has_weights(place)),

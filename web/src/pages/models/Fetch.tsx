@@ -7,7 +7,7 @@ import type { Task } from "../../api/types";
 import { bytesText } from "../../components/files";
 import { ShowAsCode } from "../../components/ShowAsCode";
 import { ErrorState } from "../../components/States";
-import { TaskProgress } from "../../components/TaskProgress";
+import { ProgressLine, TaskProgress } from "../../components/TaskProgress";
 import { Facts, Family } from "./BaseCard";
 import type { Fetches } from "./useFetches";
 
@@ -63,10 +63,22 @@ function Progress({ task, onCancel }: { task: Task; onCancel: () => Promise<void
   return (
     <Group className="card" wrap="nowrap" role="group" aria-label={t("pages.models.fetching", { name: task.subject })}>
       <div style={{ flex: 1, minWidth: 0 }}>
-        <TaskProgress task={task.progress ? { ...task, progress: { ...task.progress, what: "" } } : task} what={t("pages.models.fetching", { name: task.subject })} />
+        <FetchProgress task={task} />
         <Text size="xs" c="dimmed" mt={6}>{t("pages.models.goesOn")}</Text>
       </div>
       <Button size="compact-md" variant="default" onClick={cancel} loading={isCanceling}>{t("common.stop")}</Button>
     </Group>
   );
+}
+
+const MEGABYTE = 1e6;
+
+/** The server counts in megabytes, and only those of files that are large. */
+function FetchProgress({ task }: { task: Task }) {
+  const { t, i18n } = useTranslation();
+  const { progress } = task;
+  const what = t(progress?.what.startsWith("checking") ? "pages.models.checking" : "pages.models.fetching", { name: task.subject });
+  if (!progress?.what.endsWith(", MB")) return <TaskProgress task={{ ...task, progress: null }} what={what} />;
+  const [done, total] = [progress.done, progress.total].map((count) => bytesText(count * MEGABYTE, i18n.language));
+  return <ProgressLine says={t("task.counted", { what, done, total })} percent={progress.total ? Math.round((100 * progress.done) / progress.total) : null} />;
 }

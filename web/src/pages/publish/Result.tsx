@@ -32,7 +32,8 @@ export function Result({ result, folder }: { result: Published; folder: string |
   );
 }
 
-function Files({ folder }: { folder: string }) {
+/** Files of a publication in a folder of the server, to download. */
+export function Files({ folder }: { folder: string }) {
   const { t, i18n } = useTranslation();
   const { data, error } = useQuery(publishedQuery(folder));
   if (error) return <ErrorState error={error} />;
