@@ -1,4 +1,4 @@
-"""A small server with the Hub's routes for writing: create, preupload, LFS, commit; it remembers what it was asked."""
+"""A small server with the Hub's routes: create, preupload, LFS, commit, files; it remembers what it was asked."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ class Hub:
         self.log: list[str] = []
         self.refuse_after: int | None = None
         """Large files that are taken before the server begins to answer 507."""
+        self.held: set[str] = set()
+        """Files that are not sent before `released` is set."""
+        self.released = threading.Event()
         self.url = ""
 
     def oid(self, repo: Repo, path: str) -> str | None:
@@ -99,16 +102,26 @@ class Handler(BaseHTTPRequestHandler):
         path = self._begin()
         if path is None:
             return
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/main)?", path):
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/\w+)?", path):
             repo = self.hub.repos.get(found[1])
             if repo is None:
                 self._answer(404, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
                 return
+            files = [{"rfilename": name, "size": len(content)} for name, content in repo.files.items()]
             self._answer(200, {"_id": "1", "id": found[1], "private": repo.private, "sha": repo.sha, "tags": [],
-                               "siblings": [], "downloads": 0, "likes": 0})  # fmt: skip
-        elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/main/(.+)", path):
+                               "siblings": files, "downloads": 0, "likes": 0})  # fmt: skip
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/\w+", path):
+            repo = self.hub.repos[found[1]]
+            rows = [
+                {"type": "file", "path": name, "size": len(content), "oid": self.hub.oid(repo, name)}
+                for name, content in repo.files.items()
+            ]
+            self._answer(200, rows)
+        elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/\w+/(.+)", path):
             repo = self.hub.repos[found[1]]
             content = repo.files.get(found[2])
+            if content and found[2] in self.hub.held and self.command == "GET":
+                self.hub.released.wait(60)
             if content is None:
                 self._answer(404, {"error": "Entry not found"}, X_Error_Code="EntryNotFound", X_Repo_Commit=repo.sha)
                 return

@@ -10,8 +10,8 @@ import pytest
 from bakehouse.cli.main import main
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Progress, result_of
-from bakehouse.publish import PublishSpec, open_destination, plan, publish
-from bakehouse.publish.hub_token import find_token
+from bakehouse.core.hub_token import find_token
+from bakehouse.publish import PublishSpec, open_destination, plan, preview, publish
 from tests.publish.conftest import NAME
 from tests.publish.hub_server import TOKEN
 
@@ -56,6 +56,22 @@ def test_a_run_becomes_a_private_repository_in_one_commit(learned_run, hub, monk
     repo.files["README.md"] = b"edited on the Hub"
     assert "was edited" in up(learned_run, author="Bea").notes[-1]
     assert repo.files["README.md"] == b"edited on the Hub"
+
+
+def test_a_dry_run_reads_the_repository_and_makes_none(learned_run, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+
+    def shown(**spec):
+        chosen = PublishSpec.parse({"person": "none", "images": 2, **spec})
+        return result_of(preview(plan(learned_run, chosen), open_destination(f"hub:{REPO}", chosen))).found
+
+    found = shown()
+    assert {one.state for one in found.files} == {"new"} and not found.exists and not hub.repos
+    done = up(learned_run)
+    assert found.where == done.where and {one.name for one in found.files} == set(done.changed)
+    assert {one.state for one in shown().files} == {"same"}
+    due = {one.name for one in shown(author="Ann").files if one.state == "changed"}
+    assert due == set(up(learned_run, author="Ann").changed)
 
 
 def test_after_a_failure_what_was_uploaded_is_not_uploaded_again(learned_run, hub, monkeypatch):

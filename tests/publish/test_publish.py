@@ -262,6 +262,36 @@ def test_what_a_killed_publication_left_is_gone_on_with(learned_run, tmp_path, m
     assert to(learned_run, tmp_path / "out").changed == ()
 
 
+def test_a_dry_run_says_what_a_publication_then_does(learned_run, tmp_path, capsys):
+    """Each file with what happens to it, and the card; nothing is written anywhere."""
+    out = tmp_path / "out"
+    command = ["publish", str(learned_run.folder), "--to", str(out), "--person", "none", "--images", "2"]
+
+    def shown(*options: str) -> tuple[dict[str, Any], dict[str, str]]:
+        with pytest.raises(SystemExit):
+            main([*command, *options, "--dry-run", "--json"])
+        found = json.loads(capsys.readouterr().out)
+        return found, {one["name"]: one["state"] for one in found["files"]}
+
+    before = {path: path.stat().st_mtime_ns for path in learned_run.folder.rglob("*")}
+    found, states = shown()
+    assert set(states.values()) == {"new"} and not found["exists"] and not out.exists()
+    assert before == {path: path.stat().st_mtime_ns for path in before if path.exists()}
+    assert all((learned_run.folder / source).is_file() for source in found["sources"].values())
+    to(learned_run, out, images=2)
+    written = {path.relative_to(out).as_posix(): path.stat().st_size for path in out.rglob("*") if path.is_file()}
+    assert {one["name"]: one["bytes"] for one in found["files"]} == written
+    assert (out / "README.md").read_text("utf-8") == found["card"]
+    assert set(shown()[1].values()) == {"same"}
+
+    found, states = shown("--author", "Ann")
+    due = {name for name, state in states.items() if state == "changed"}
+    assert found["exists"] and due == {*to(learned_run, out, images=2, author="Ann").changed, "publish.json"}
+    (out / "README.md").write_text("edited here")
+    found, states = shown("--author", "Bea")
+    assert states["README.md"] == "kept" and "was edited" in found["notes"][-1]
+
+
 def test_a_url_is_a_folder_too(learned_run):
     assert to(learned_run, "memory://shelf/zwx", images=1).unchanged == 0
     assert to(learned_run, "memory://shelf/zwx", images=1).changed == ()
@@ -311,9 +341,14 @@ def test_a_doubtful_run_is_asked_about(make_run, tmp_path, capsys, concern):
     assert e.value.code == 2 and concern in said and "--yes" in said and not (tmp_path / "out").exists()
     with pytest.raises(SystemExit) as e:
         main([*command, "--dry-run", "--json"])
-    assert json.loads(capsys.readouterr().out)["concerns"] and not (tmp_path / "out").exists()
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["concerns"] and not (tmp_path / "out").exists()
+    accepted = [f"--accept={one['name']}" for one in shown["concerns"]]
     with pytest.raises(SystemExit) as e:
-        main([*command, "--yes", "--quiet"])
+        main([*command, *accepted[1:], "--accept=other", "--quiet"])
+    assert e.value.code == 2 and f"pass {accepted[0].replace('=', ' ')} to publish" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as e:
+        main([*command, *accepted, "--quiet"])
     assert not e.value.code and (tmp_path / "out" / NAME).is_file()
 
 

@@ -30,7 +30,9 @@ def list_models(
 
 @models.command("fetch")
 def fetch(
-    name: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `bakehouse models list`.")],
+    name: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names from `bakehouse models list`, or Hub ids of bases.")
+    ],
     given: Given = None, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Download models. Files are verified; run it again to resume."""

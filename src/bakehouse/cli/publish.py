@@ -36,8 +36,11 @@ def publish(
     replace_card: Annotated[
         bool, typer.Option("--replace-card", help="Replace a card that was edited at the destination.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be published; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be published; publish nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Publish without asking, whatever the scores are.")] = False,
+    accept: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Publish in spite of this, as --dry-run names it.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -45,7 +48,7 @@ def publish(
 
     With a model card, a gallery, the scores and files for diffusers and webuis.
     """
-    from bakehouse.cli.render.publish import confirm, print_plan, publish_to
+    from bakehouse.cli.render.publish import confirm, preview_plan, publish_to
     from bakehouse.core.run_folder import Run
     from bakehouse.publish import PublishSpec, check_destination, plan
 
@@ -58,7 +61,7 @@ def publish(
     check_destination(to)
     planned = plan(Run.open(run), spec)
     if dry_run:
-        print_plan(planned, to, json=json)
+        preview_plan(planned, to, json=json, quiet=quiet)
         return
-    confirm(planned, yes=yes, json=json)
+    confirm(planned, yes=yes, accepted=accept or (), json=json)
     publish_to(planned, to, json=json, quiet=quiet)

@@ -263,9 +263,14 @@ def write_html(target: Path, text: str) -> Path:
 
 def write_json(target: Path, value: Any) -> Path:
     """Write `value` as indented JSON atomically and return `target`."""
+    return write_bytes(target, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return `value` as the indented JSON that `write_json` writes."""
     # File names that are not UTF-8 are written with escapes, which JSON reads back as the same names.
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    return write_bytes(target, text.encode("utf-8", "backslashreplace"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def read_json(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -41,6 +42,14 @@ def cached_pipeline(hub_id: str) -> Path | None:
     return Path(index).parent if isinstance(index, str) else None
 
 
+def has_weights(folder: Path) -> bool:
+    """Return whether a model's folder holds weights of each network, and not only what an ended download has left."""
+    return all(
+        any(path.suffix in (".safetensors", ".bin") for path in (folder / part).glob("*"))
+        for part in ("unet", "vae", "text_encoder")
+    )
+
+
 def download_pipeline(hub_id: str) -> Path:
     """Download a model: one file set per network, without half-precision and EMA duplicates.
 
@@ -56,8 +65,39 @@ def download_pipeline(hub_id: str) -> Path:
     return folder
 
 
+def check_pipeline(hub_id: str) -> None:
+    """Check that a repository holds a model in diffusers' layout: downloads settings alone.
+
+    Raises:
+        UsageError: no such repository, or it holds something else.
+        BakehouseError: the Hub cannot be reached, or the repository is gated.
+    """
+    folder = download(hub_id, ("model_index.json", "README.md", "*/config.json", "scheduler/scheduler_config.json"))
+    if not (folder / "model_index.json").is_file():
+        raise UsageError(
+            f"{hub_id} has no model_index.json: it is not a model in diffusers' layout",
+            hint="of a single file, download it and name it: bakehouse models add NAME FILE",
+        )
+
+
+def pipeline_bytes(hub_id: str) -> int | None:
+    """Return the size of what `download_pipeline` downloads; None if the Hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().model_info(hub_id, files_metadata=True).siblings or []
+    except Exception:  # the download itself says what is wrong; its progress does without a total
+        return None
+    sizes = {one.rfilename: one.size or 0 for one in found}
+    for variant in _VARIANTS:
+        names = [name for name in sizes if any(fnmatch.fnmatchcase(name, p) for p in _pipeline_files(variant))]
+        if any(name.startswith("unet/diffusion_pytorch_model") and variant in name for name in names):
+            return sum(sizes[name] for name in names) or None
+    return None
+
+
 def _pipeline_files(variant: str) -> tuple[str, ...]:
-    settings = ("model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*")
+    settings = ("model_index.json", "README.md", "scheduler/*", "tokenizer/*", "tokenizer_2/*")
     kind, _, suffix = variant.rpartition(".")
     weights = tuple(
         f"{part}/{name}"

@@ -27,9 +27,20 @@ from bakehouse.core.model_catalogue.entry import Hub, Packaged
 from bakehouse.core.model_catalogue.hub_download import DownloadedFiles, delete_revision, with_cache_progress
 from bakehouse.core.model_catalogue.install import install_model
 from bakehouse.core.model_catalogue.installed_models import FetchedModel, edit_registry
-from bakehouse.models.hub import cached_pipeline, current_repo_id, download_pipeline
+from bakehouse.models.hub import (
+    cached_pipeline,
+    check_pipeline,
+    current_repo_id,
+    download_pipeline,
+    has_weights,
+    pipeline_bytes,
+)
 from bakehouse.models.identify import identify, read_adapter_header, read_header
+from bakehouse.models.model_card import card_licence
 from bakehouse.models.model_reference import is_hub_id, resolve_model
+
+NOT_KNOWN = "see its page"
+"""The licence of a model of the Hub whose card is not here, or names none."""
 
 
 @dataclass(frozen=True)
@@ -115,21 +126,21 @@ def _of_hub(known: set[str]) -> list[Row]:
         except BakehouseError:
             continue  # another kind of model
         if where.path and where.family:
-            page = f"https://huggingface.co/{repo.repo_id}"
+            page, licence = f"https://huggingface.co/{repo.repo_id}", card_licence(where.path) or NOT_KNOWN
             found.append(
-                Row(repo.repo_id, "base", where.family, "in the Hub's cache", repo.size_on_disk, "see its page", "",
+                Row(repo.repo_id, "base", where.family, "in the Hub's cache", repo.size_on_disk, licence, "",
                     where.path.name, str(where.path), page)
             )  # fmt: skip
     return found
 
 
 def fetchable(name: str) -> Entry:
-    """Return a model of the catalogue that can be downloaded.
+    """Return a model that can be downloaded: of the catalogue, or a base model of the Hub by its id.
 
     Raises:
         UsageError: no such name, or nothing to download.
     """
-    entry = catalogue().get(name)
+    entry = catalogue().get(name) or (_of_repository(name) if is_hub_id(name) else None)
     if entry is None and isinstance(find_model(name), UserModel):
         raise UsageError(f"{name!r} is a model that you added: there is nothing to download")
     if entry is None:
@@ -140,36 +151,51 @@ def fetchable(name: str) -> Entry:
     return entry
 
 
+def _of_repository(name: str) -> Entry:
+    """Return the entry of a base model of the Hub: the catalogue's if it has one."""
+    repo = current_repo_id(name)
+    known = (one for one in catalogue().values() if one.is_pipeline and one.source == Hub(repo=repo))
+    return next(known, None) or Entry(
+        name=repo, kind="base", what="a base model of the Hub", licence=NOT_KNOWN, source=Hub(repo=repo)
+    )
+
+
 def fetch(name: str, *, given: Path | None = None, on_event: OnEvent = ignore) -> tuple[Entry, FetchedModel]:
-    """Download a model of the catalogue, or take a copy of it at `given`.
+    """Download a model of the catalogue or a base model of the Hub, or take a copy of it at `given`.
 
     Raises:
-        UsageError: no such name, or nothing to download.
+        UsageError: no such name, nothing to download, or the repository holds no base model that is supported.
         BakehouseError: the download failed, or the files are not what they should be.
     """
     entry = fetchable(name)
-    return entry, install_model(entry, given=given, on_event=on_event, pipeline=_download_pipeline)
+    if entry.name not in catalogue() and given is None:
+        check_pipeline(entry.name)
+        resolve_model(entry.name)  # before gigabytes of a kind that cannot be used
+    found = install_model(entry, given=given, on_event=on_event, pipeline=_download_pipeline)
+    if entry.licence == NOT_KNOWN and (licence := card_licence(Path(found.folder))):
+        entry = entry.with_values({"licence": licence})
+    return entry, found
 
 
 def _download_pipeline(entry: Entry, on_event: OnEvent) -> DownloadedFiles:
     """Download only the files of a pipeline that are read."""
     source = entry.source
     assert isinstance(source, Hub)
-    before = cached_pipeline(source.repo)
+    cached = cached_pipeline(source.repo)
+    was_here = cached is not None and has_weights(cached)
 
     def work() -> list[str]:
         return [str(download_pipeline(current_repo_id(source.repo)))]
 
     try:
-        folder = Path(with_cache_progress(work, source.repo, f"fetching {entry.name}", entry.about, on_event)[0])
+        total = entry.about or pipeline_bytes(source.repo)
+        folder = Path(with_cache_progress(work, source.repo, f"fetching {entry.name}", total, on_event)[0])
     except BakehouseError as e:
         raise DownloadError(e.message) from e
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     weights = [p for p in files if p.suffix in (".safetensors", ".bin")]
     ordered = [*weights, *(p for p in files if p not in weights)]
-    return DownloadedFiles(
-        folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, before is not None
-    )
+    return DownloadedFiles(folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, was_here)
 
 
 def add(
@@ -269,8 +295,9 @@ def remove(name: str, *, files: bool = False) -> tuple[str, int]:
 
 
 def _delete(entry: Entry | None, known: FetchedModel, name: str) -> int:
-    if entry is not None and isinstance(entry.source, Hub):
-        return delete_revision(entry.source.repo, known.revision) if Path(known.folder).is_dir() else 0
+    source = Hub(repo=name) if entry is None and is_hub_id(name) else entry.source if entry is not None else None
+    if isinstance(source, Hub):
+        return delete_revision(source.repo, known.revision) if Path(known.folder).is_dir() else 0
     home = data_dir("models", name)
     freed = sum(p.stat().st_size for p in known.paths if p.is_file())
     shutil.rmtree(home, ignore_errors=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event
-from bakehouse.core.files import sha256_bytes
+from bakehouse.core.files import json_bytes, sha256_bytes
 from bakehouse.core.parse_json_toml_yaml import parse_json
-from bakehouse.publish.publication import CARD, Publication, PublishedFile
+from bakehouse.publish.publication import CARD, MANIFEST, Publication, PublishedFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,31 @@ class Published(Event):
     notes: tuple[str, ...] = ()
 
 
+FileState = Literal["new", "changed", "same", "kept"]
+"""Of a file at its destination: not there, to be replaced, as it should be, or edited by a person and left alone."""
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """What a publication does to one file at its destination."""
+
+    name: str
+    bytes: int
+    state: FileState
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A publication beside what is at its destination; nothing has been written there."""
+
+    where: str
+    """A folder, a URL, or the address of a page."""
+    exists: bool
+    """Whether there is a folder or repository already."""
+    files: tuple[FileChange, ...]
+    notes: tuple[str, ...] = ()
+
+
 class Destination(Protocol):
     """A folder, a URL or a repository."""
 
@@ -36,6 +61,9 @@ class Destination(Protocol):
         self, publication: Publication, folder: Path, *, replace_card: bool
     ) -> Generator[Event, None, Published]:
         """Write what differs; `folder` is for temporary files. The same call again resumes."""
+
+    def compare(self, publication: Publication, folder: Path, *, replace_card: bool) -> Comparison:
+        """Say what `update` would write; it is refused for the same reasons."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +76,25 @@ class Changes:
     recorded: Mapping[str, str]
     """sha256 of what the last publication wrote, by name."""
     notes: tuple[str, ...]
+
+    def is_same(self, file: PublishedFile) -> bool:
+        """Whether the last publication wrote a file as it is now."""
+        return self.recorded.get(file.name) == file.sha256
+
+    def states(self, publication: Publication, present: Callable[[PublishedFile], bool]) -> tuple[FileChange, ...]:
+        """Return what is done to each file; `present` says whether one is there, whole, as far as its size tells."""
+
+        def state(file: PublishedFile) -> FileState:
+            if file not in self.files:
+                return "kept"
+            if file.name not in self.recorded:
+                return "new"
+            return "same" if self.is_same(file) and present(file) else "changed"
+
+        found = tuple(FileChange(f.name, f.size, state(f)) for f in publication.files)
+        is_same = all(one.state in ("same", "kept") for one in found)
+        listed: FileState = "same" if is_same else "changed" if self.recorded else "new"
+        return (*found, FileChange(MANIFEST, len(json_bytes(self.manifest)), listed))
 
 
 def changes(publication: Publication, manifest: bytes | None, card: bytes | None, *, replace_card: bool) -> Changes:

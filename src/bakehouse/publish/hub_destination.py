@@ -10,8 +10,8 @@ from typing import Any
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import write_json
-from bakehouse.publish.destination import Published, changes
-from bakehouse.publish.hub_token import HubToken
+from bakehouse.core.hub_token import HubToken
+from bakehouse.publish.destination import Comparison, Published, changes
 from bakehouse.publish.publication import CARD, MANIFEST, Publication
 
 _AGAIN = "run the same command again: what has been uploaded is not uploaded again"
@@ -63,6 +63,23 @@ class HubDestination:
             where=f"{api.endpoint}/{self.repo}", changed=changed, unchanged=len(named) - len(changed), notes=found.notes
         )
 
+    def compare(self, publication: Publication, folder: Path, *, replace_card: bool) -> Comparison:
+        """Say what `update` would upload; the repository is not made.
+
+        Raises:
+            UsageError: the repository is public, and a private one was asked for; the token may not read it.
+            BakehouseError: the Hub cannot be reached.
+        """
+        api = self._api()
+        there, card = None, None
+        with self._errors(), self._own_bars():
+            exists = self._is_there(api)
+            if exists:
+                there, card = (self._read(api, name, folder) for name in (MANIFEST, CARD))
+        found = changes(publication, there, card, replace_card=replace_card)
+        files = found.states(publication, lambda _: True)
+        return Comparison(f"{api.endpoint}/{self.repo}", exists, files, found.notes)
+
     def _api(self) -> Any:
         from huggingface_hub import HfApi
 
@@ -74,18 +91,27 @@ class HubDestination:
         Raises:
             UsageError: it is there and public, and a private one was asked for.
         """
+        if not self._is_there(api):
+            api.create_repo(self.repo, private=not self._public, exist_ok=True)
+
+    def _is_there(self, api: Any) -> bool:
+        """Return whether there is a repository.
+
+        Raises:
+            UsageError: it is public, and a private one was asked for.
+        """
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
             is_private = bool(api.repo_info(self.repo).private)
         except RepositoryNotFoundError:
-            api.create_repo(self.repo, private=not self._public, exist_ok=True)
-            return
+            return False
         if not is_private and not self._public:
             raise UsageError(
                 f"{self.repo} is public, so that everybody would see the model",
                 hint="pass --public if that is meant, or make the repository private on its settings page",
             )
+        return True
 
     def _read(self, api: Any, name: str, folder: Path) -> bytes | None:
         """Return a small file of the repository; None if it has none."""

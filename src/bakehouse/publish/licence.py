@@ -12,12 +12,11 @@ from typing import Any, Literal
 
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.model_catalogue import Entry, catalogue, read_registry
-from bakehouse.core.parse_json_toml_yaml import parse_toml, parse_yaml
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.models.hub import current_repo_id
 from bakehouse.models.identify import read_header
+from bakehouse.models.model_card import card_licence
 from bakehouse.models.model_reference import resolve_model
-
-_FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,9 @@ def base_licence(base: str) -> str:
         path = resolve_model(base).path
     except BakehouseError:  # a base that was moved away: the run is still there
         return ""
-    return "" if path is None else _card_licence(path) or _header_licence(path)
+    if path is None:
+        return ""
+    return card_licence(path) if path.is_dir() else _header_licence(path)
 
 
 def _catalogued(base: str) -> Entry | None:
@@ -147,21 +148,6 @@ def _catalogued(base: str) -> Entry | None:
             return entry
     names = {f.name: entry for entry in known.values() if entry.kind == "base" for f in entry.files[:1]}
     return names.get(Path(base).name)
-
-
-def _card_licence(path: Path) -> str:
-    card = (path if path.is_dir() else path.parent) / "README.md"
-    if not path.is_dir() or not card.is_file():
-        return ""
-    found = _FRONT_MATTER.match(card.read_text("utf-8", "replace"))
-    try:
-        fields = parse_yaml(found[1]) if found else None
-    except ValueError:
-        return ""
-    if not isinstance(fields, dict):
-        return ""
-    name = str(fields.get("license") or "")
-    return str(fields.get("license_name") or name) if name == "other" else name
 
 
 def _header_licence(path: Path) -> str:

@@ -5,25 +5,52 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event
 from bakehouse.core.file_store import open_store, protocol_of
 from bakehouse.core.files import writing_to
 from bakehouse.core.folder_lock import locked
+from bakehouse.core.hub_token import find_token
 from bakehouse.core.run_folder import Run
 from bakehouse.models.model_reference import is_hub_id
-from bakehouse.publish.destination import Destination, Published
+from bakehouse.publish.destination import Comparison, Destination, Published
 from bakehouse.publish.hub_destination import HubDestination
-from bakehouse.publish.hub_token import find_token
-from bakehouse.publish.publication import PublicationPlan, plan_publication, write_publication
+from bakehouse.publish.publication import CARD, PublicationPlan, plan_publication, write_publication
 from bakehouse.publish.publication_facts import gather
 from bakehouse.publish.publish_options import PublishSpec
 from bakehouse.publish.store_destination import StoreDestination
 
 HUB = "hub:"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would be published, file by file, and the card; nothing has been written at the destination."""
+
+    plan: PublicationPlan
+    found: Comparison
+    card: str
+    """The text of README.md."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; `source` of an image is its file in the run."""
+        run = self.plan.facts.run.folder
+        images = {image.name: image.source for image in self.plan.images}
+        images |= {image.base_name: image.base for image in self.plan.images if image.base is not None}
+        return {
+            **self.plan.to_json(),
+            "licence_title": self.plan.facts.licence.title,
+            "where": self.found.where,
+            "exists": self.found.exists,
+            "files": [asdict(one) for one in self.found.files],
+            "notes": list(self.found.notes),
+            "card": self.card,
+            "sources": {name: path.relative_to(run).as_posix() for name, path in images.items()},
+        }
 
 
 def plan(run: Run, spec: PublishSpec) -> PublicationPlan:
@@ -82,6 +109,21 @@ def publish(plan: PublicationPlan, destination: Destination) -> Generator[Event,
     published = replace(published, notes=(*publication.model.notes, *published.notes))
     yield published
     return published
+
+
+def preview(plan: PublicationPlan, destination: Destination) -> Generator[Event, None, Preview]:
+    """Write the files of a plan into a temporary folder and compare them with what is at their destination.
+
+    Raises:
+        UsageError: what is at the destination is in the way.
+        BakehouseError: a file is damaged, a disk is full, or the destination cannot be reached.
+    """
+    facts = plan.facts
+    with _working_folder(facts.run) as work:
+        publication = yield from write_publication(plan, work / "files", destination.repo)
+        found = destination.compare(publication, work, replace_card=facts.spec.replace_card)
+        card = next(f.path for f in publication.files if f.name == CARD).read_text("utf-8")
+    return Preview(plan, replace(found, notes=(*publication.model.notes, *found.notes)), card)
 
 
 @contextlib.contextmanager

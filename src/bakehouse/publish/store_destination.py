@@ -8,7 +8,7 @@ from pathlib import Path
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.file_store import FileStore
 from bakehouse.core.files import write_json
-from bakehouse.publish.destination import Published, changes, check_others
+from bakehouse.publish.destination import Changes, Comparison, Published, changes, check_others
 from bakehouse.publish.publication import CARD, MANIFEST, Publication
 
 
@@ -30,12 +30,8 @@ class StoreDestination:
             BakehouseError: the destination cannot be written.
         """
         store = self._store
-        there = store.read(MANIFEST)
-        present = {f.name: store.size(f.name) for f in publication.files}
-        if there is None and not _begun(publication, store):
-            check_others(there, store.url, [name for name, size in present.items() if size is not None])
-        found = changes(publication, there, store.read(CARD), replace_card=replace_card)
-        due = [f for f in found.files if found.recorded.get(f.name) != f.sha256 or present[f.name] != f.size]
+        found, there, present = self._look(publication, replace_card=replace_card)
+        due = [f for f in found.files if not (found.is_same(f) and present[f.name] == f.size)]
         for done, one in enumerate(due):
             yield Progress(what="copying files", done=done, total=len(due))
             store.put(one.path, one.name)
@@ -48,6 +44,29 @@ class StoreDestination:
             unchanged=len(publication.files) - len(due),
             notes=found.notes,
         )
+
+    def compare(self, publication: Publication, folder: Path, *, replace_card: bool) -> Comparison:
+        """Say what `update` would write.
+
+        Raises:
+            UsageError: another program's files are in the way.
+            BakehouseError: the destination cannot be read.
+        """
+        found, there, present = self._look(publication, replace_card=replace_card)
+        files = found.states(publication, lambda f: present[f.name] == f.size)
+        exists = there is not None or any(size is not None for size in present.values())
+        return Comparison(self._store.url, exists, files, found.notes)
+
+    def _look(
+        self, publication: Publication, *, replace_card: bool
+    ) -> tuple[Changes, bytes | None, dict[str, int | None]]:
+        """Return what differs, the manifest that is there, and the sizes of the files that are there."""
+        store = self._store
+        there = store.read(MANIFEST)
+        present = {f.name: store.size(f.name) for f in publication.files}
+        if there is None and not _begun(publication, store):
+            check_others(there, store.url, [name for name, size in present.items() if size is not None])
+        return changes(publication, there, store.read(CARD), replace_card=replace_card), there, present
 
 
 def _begun(publication: Publication, store: FileStore) -> bool:

@@ -13,6 +13,7 @@ from fastapi import Request
 from bakehouse.queue.job_queue import JobQueue
 from bakehouse.serve.datasets.folders import Datasets
 from bakehouse.serve.datasets.thumbnails import Thumbnails
+from bakehouse.serve.datasets.trash import Trash
 from bakehouse.serve.guard.callers import Caller, Gate
 from bakehouse.serve.guard.quotas import Quotas
 from bakehouse.serve.guard.uploads import Uploads
@@ -49,6 +50,9 @@ class Server:
         self.decoding = asyncio.Semaphore(_DECODING)
         """Images that are decoded at once."""
         self.runs = Runs(settings.runs_folder, JobQueue(store.folder / "queue.db"))
+        self.published = store.folder / "published"
+        """The folder whose folders are publications of runs."""
+        self.published_trash = Trash(self.published, "publication")
         self.planner = Planner(store.folder / "tasks" / "planner")
         self.recipe_schema: dict[str, Any] | None = None
         """Of the planner, once it was asked."""

@@ -23,6 +23,17 @@ export interface Model {
   native_size: number;
   adapters: { name: string; strength: number }[];
   triggers: string[];
+  /** The training that it is of. */
+  run: string | null;
+  /** Of an adapter. */
+  base: string | null;
+  bytes: number;
+}
+/** What models take of a device's memory. */
+export interface DeviceMemory {
+  device: string;
+  bytes: number;
+  budget: number;
 }
 export interface Options {
   samplers: string[];
@@ -139,6 +150,8 @@ export interface Run {
   name: string;
   title: string;
   kind: string;
+  subject: string;
+  base: string;
   job: number | null;
   state: RunState;
   place: number | null;

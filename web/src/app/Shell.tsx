@@ -1,7 +1,7 @@
-import { Drawer, Group, Stack, Text, Title } from "@mantine/core";
+import { Divider, Drawer, Group, Stack, Text, Title } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import {
-  IconBrush, IconChartBar, IconDots, IconHome, IconPhoto, IconPhotoStar, IconPlus, IconSettings, IconShare2, IconStack2, type Icon,
+  IconAdjustmentsHorizontal, IconBox, IconBrush, IconChartBar, IconDots, IconHome, IconPhoto, IconPhotoStar, IconPlus, IconSettings, IconShare2, IconStack2, type Icon,
 } from "@tabler/icons-react";
 import { Link, Outlet } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
@@ -13,6 +13,8 @@ interface Entry {
   to: string;
   label: string;
   icon: Icon;
+  /** Used less: below a line. */
+  isLess?: boolean;
 }
 
 function useEntries(): Entry[] {
@@ -26,9 +28,11 @@ function useEntries(): Entry[] {
     { to: "/new", label: t("nav.new"), icon: IconPlus, needs: mayTrain },
     { to: "/datasets", label: t("nav.datasets"), icon: IconPhoto, needs: mayTrain },
     { to: "/trainings", label: t("nav.trainings"), icon: IconStack2 },
-    { to: "/shares", label: t("share.nav"), icon: IconShare2, needs: isAdmin },
-    { to: "/usage", label: t("nav.usage"), icon: IconChartBar },
-    { to: "/settings", label: t("nav.settings"), icon: IconSettings },
+    { to: "/shares", label: t("share.nav"), icon: IconShare2, needs: isAdmin, isLess: true },
+    { to: "/sliders", label: t("pages.nav.sliders"), icon: IconAdjustmentsHorizontal, needs: mayTrain, isLess: true },
+    { to: "/models", label: t("pages.nav.models"), icon: IconBox, isLess: true },
+    { to: "/usage", label: t("nav.usage"), icon: IconChartBar, isLess: true },
+    { to: "/settings", label: t("nav.settings"), icon: IconSettings, isLess: true },
   ];
   return entries.filter((entry) => entry.needs !== false);
 }
@@ -46,7 +50,9 @@ export function Shell() {
             <img src="./icon.svg" alt="" width={30} height={30} />
             <Text fw={650} fz={18} lts="-0.01em">bakehouse</Text>
           </Group>
-          {entries.map((entry) => <NavLink key={entry.to} entry={entry} />)}
+          {entries.filter((entry) => !entry.isLess).map((entry) => <NavLink key={entry.to} entry={entry} />)}
+          <Divider my={10} mx={12} />
+          {entries.filter((entry) => entry.isLess).map((entry) => <NavLink key={entry.to} entry={entry} />)}
           <div style={{ flex: 1 }} />
           <ColorSchemeMenu />
         </nav>

@@ -16,6 +16,11 @@ const routes = [
   page("/trainings", () => import("../pages/trainings/Trainings"), "Trainings"),
   page("/trainings/$name", () => import("../pages/trainings/Training"), "Training"),
   page("/shares", () => import("../pages/shares/Shares"), "Shares"),
+  page("/trainings/$name/publish", () => import("../pages/publish/Publish"), "Publish"),
+  page("/sliders", () => import("../pages/sliders/Sliders"), "Sliders"),
+  page("/sliders/-/new", () => import("../pages/sliders/NewSlider"), "NewSlider"),
+  page("/sliders/$name", () => import("../pages/sliders/SliderPage"), "SliderPage"),
+  page("/models", () => import("../pages/models/Models"), "Models"),
   page("/usage", () => import("../pages/Usage"), "Usage"),
   page("/settings", () => import("../pages/Settings"), "Settings"),
 ];

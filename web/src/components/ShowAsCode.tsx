@@ -1,20 +1,20 @@
-import { ActionIcon, Button, CopyButton, Modal, Tabs, Tooltip } from "@mantine/core";
+import { ActionIcon, Button, Code, CopyButton, Modal, Tabs, Text, Tooltip } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { IconCheck, IconCode, IconCopy } from "@tabler/icons-react";
 import { useTranslation } from "react-i18next";
-import { curlOf, pythonOf } from "./code";
+import { curlOf, javascriptOf, pythonOf } from "./code";
 
 export interface CodeExample {
   /** The command that does the same; left out where there is none. */
   command?: string;
-  method: "GET" | "POST" | "PUT" | "DELETE";
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   path: string;
   body?: unknown;
   /** Files of a form, by name. */
   files?: string[];
 }
 
-/** What a button does, as a command line, for curl, and in Python. */
+/** What a button does, as a command line, for curl, in Python and in JavaScript. */
 export function ShowAsCode({ example, compact = false }: { example: () => CodeExample; compact?: boolean }) {
   const { t } = useTranslation();
   const [opened, { open, close }] = useDisclosure();
@@ -41,9 +41,11 @@ function Languages({ example }: { example: CodeExample }) {
     ...(example.command ? [["command", t("code.command"), example.command] as const] : []),
     ["curl", "curl", curlOf(example)] as const,
     ["python", "Python", pythonOf(example)] as const,
+    ["javascript", "JavaScript", javascriptOf(example)] as const,
   ];
   return (
     <Tabs defaultValue={texts[0]?.[0]}>
+      <Text size="sm" c="dimmed" mb="xs">{t("pages.code.token")} <Code>bakehouse tokens add NAME</Code></Text>
       <Tabs.List mb="md">{texts.map(([key, label]) => <Tabs.Tab key={key} value={key}>{label}</Tabs.Tab>)}</Tabs.List>
       {texts.map(([key, , text]) => (
         <Tabs.Panel key={key} value={key}>

@@ -29,23 +29,52 @@ export function curlOf({ method, path, body, files }: CodeExample): string {
 export function pythonOf({ method, path, body, files }: CodeExample): string {
   const lines = ["import os", "", "import requests", "", `answer = requests.${method.toLowerCase()}(`, `    ${JSON.stringify(location.origin + address(path))},`, '    headers={"Authorization": f"Bearer {os.environ[\'TOKEN\']}"},'];
   if (files) lines.push(`    files=[${files.map((file) => `("files", open(${JSON.stringify(file)}, "rb"))`).join(", ")}],`);
-  if (body !== undefined) lines.push(`    json=${pythonValue(shortened(body), 1)},`);
+  if (body !== undefined) lines.push(`    json=${literal(shortened(body), PYTHON, 1)},`);
   return [...lines, ")", "answer.raise_for_status()", "print(answer.json())"].join("\n");
 }
 
-function pythonValue(value: unknown, depth: number): string {
-  if (value === null || value === undefined) return "None";
-  if (value === true) return "True";
-  if (value === false) return "False";
+/** For Node 20 or newer: `node example.mjs`. */
+export function javascriptOf({ method, path, body, files }: CodeExample): string {
+  const lines: string[] = [];
+  if (files) {
+    lines.push('import { readFile } from "node:fs/promises";', "", "const form = new FormData();", `for (const file of ${JSON.stringify(files)}) {`, '  form.append("files", new Blob([await readFile(file)]), file);', "}", "");
+  }
+  lines.push(`const answer = await fetch(${JSON.stringify(location.origin + address(path))}, {`);
+  if (method !== "GET") lines.push(`  method: "${method}",`);
+  if (body === undefined) lines.push("  headers: { Authorization: `Bearer ${process.env.TOKEN}` },");
+  else lines.push("  headers: {", "    Authorization: `Bearer ${process.env.TOKEN}`,", '    "Content-Type": "application/json",', "  },");
+  if (body !== undefined) lines.push(`  body: JSON.stringify(${literal(shortened(body), JAVASCRIPT, 1)}),`);
+  else if (files) lines.push("  body: form,");
+  return [...lines, "});", "if (!answer.ok) throw new Error(await answer.text());", "console.log(await answer.json());"].join("\n");
+}
+
+interface Syntax {
+  none: string;
+  yes: string;
+  no: string;
+  indent: string;
+  key: (name: string) => string;
+}
+const PYTHON: Syntax = { none: "None", yes: "True", no: "False", indent: "    ", key: (name) => JSON.stringify(name) };
+const JAVASCRIPT: Syntax = { none: "null", yes: "true", no: "false", indent: "  ", key: (name) => (/^[a-z_]\w*$/i.test(name) ? name : JSON.stringify(name)) };
+
+/** A JSON value as a literal of a language; long ones on several lines. */
+function literal(value: unknown, syntax: Syntax, depth: number): string {
+  if (value === null || value === undefined) return syntax.none;
+  if (value === true) return syntax.yes;
+  if (value === false) return syntax.no;
   if (typeof value !== "object") return JSON.stringify(value);
-  const one = JSON.stringify(value);
-  const space = "    ".repeat(depth);
-  const items = Array.isArray(value)
-    ? value.map((item) => pythonValue(item, depth + 1))
-    : Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${pythonValue(item, depth + 1)}`);
-  const [open, close] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
-  if (one.length <= SHOWN) return `${open}${items.join(", ")}${close}`;
-  return `${open}\n${items.map((item) => `${space}    ${item},\n`).join("")}${space}${close}`;
+  const isList = Array.isArray(value);
+  const items = isList
+    ? value.map((item) => literal(item, syntax, depth + 1))
+    : Object.entries(value).map(([name, item]) => `${syntax.key(name)}: ${literal(item, syntax, depth + 1)}`);
+  const [open, close] = isList ? ["[", "]"] : ["{", "}"];
+  if (JSON.stringify(value).length <= SHOWN) {
+    const inside = items.join(", ");
+    return isList || syntax === PYTHON || !inside ? `${open}${inside}${close}` : `${open} ${inside} ${close}`;
+  }
+  const space = syntax.indent.repeat(depth);
+  return `${open}\n${items.map((item) => `${space}${syntax.indent}${item},\n`).join("")}${space}${close}`;
 }
 
 /** `bakehouse generate` with the same settings. */

@@ -1,8 +1,10 @@
-import { Button, Group, Input, SegmentedControl, Stack, Table, Text, Title } from "@mantine/core";
+import { Button, Group, Input, SegmentedControl, Stack, Text, Title } from "@mantine/core";
+import { IconArrowRight } from "@tabler/icons-react";
 import { useMutation, useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
 import { remove } from "../api/client";
-import { meQuery, modelsQuery, queryClient } from "../api/queries";
+import { meQuery, queryClient } from "../api/queries";
 import { ColorSchemeMenu } from "../app/ColorSchemeMenu";
 import { PageHead } from "../components/PageHead";
 import { ErrorState } from "../components/States";
@@ -11,7 +13,6 @@ import { chooseLanguage, type Language, LANGUAGES } from "../i18n";
 export function Settings() {
   const { t, i18n } = useTranslation();
   const { data: me } = useQuery(meQuery);
-  const { data: models = [] } = useQuery(modelsQuery);
   const signOut = useMutation({ mutationFn: () => remove("/session"), onSuccess: () => queryClient.resetQueries() });
   return (
     <Stack className="page" gap={36} maw={760}>
@@ -25,20 +26,7 @@ export function Settings() {
       <section>
         <Title order={2} fz={18} mb="sm">{t("settings.models")}</Title>
         <Text c="dimmed" mb="sm">{t("settings.modelsText")}</Text>
-        <Table.ScrollContainer minWidth={420} className="card" p={8} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
-          <Table>
-            <Table.Thead><Table.Tr><Table.Th>{t("settings.name")}</Table.Th><Table.Th>{t("settings.size")}</Table.Th><Table.Th>{t("settings.state")}</Table.Th></Table.Tr></Table.Thead>
-            <Table.Tbody>
-              {models.map((model) => (
-                <Table.Tr key={model.name}>
-                  <Table.Td><Text fw={500}>{model.name}</Text><Text size="sm" c="dimmed">{model.title}</Text></Table.Td>
-                  <Table.Td className="num">{model.native_size} × {model.native_size}</Table.Td>
-                  <Table.Td>{model.state}</Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+        <Button component={Link} to="/models" variant="default" rightSection={<IconArrowRight size={17} aria-hidden />}>{t("pages.nav.models")}</Button>
       </section>
       <section>
         <Title order={2} fz={18} mb="sm">{t("settings.session")}</Title>

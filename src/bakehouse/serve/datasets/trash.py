@@ -23,7 +23,7 @@ class Trashed:
 
     id: str
     kind: str
-    """`dataset` or `run`."""
+    """`dataset`, `run` or `publication`."""
     name: str
     deleted: float
     """Seconds since the epoch."""

@@ -6,13 +6,16 @@ from bakehouse.serve.dialects import (
     hugging_face,
     openai,
     own,
+    own_bases,
     own_datasets,
     own_gallery,
     own_images,
     own_plans,
     own_prompts,
+    own_publish,
     own_runs,
     own_shares,
+    own_sliders,
     own_tasks,
     own_tokens,
     page,
@@ -22,8 +25,8 @@ from bakehouse.serve.dialects import (
 from bakehouse.serve.dialects.own_dialect import OWN
 
 OWN_ROUTES = (
-    own, own_datasets, own_gallery, own_images, own_plans, own_prompts, own_runs, own_shares, own_tasks,
-    own_tokens,
+    own, own_bases, own_datasets, own_gallery, own_images, own_plans, own_prompts, own_publish, own_runs,
+    own_shares, own_sliders, own_tasks, own_tokens,
 )  # fmt: skip
 """The files that add routes to bakehouse's own API."""
 DIALECTS = (

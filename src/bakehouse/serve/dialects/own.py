@@ -6,6 +6,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastapi import Query, Request, Response
@@ -58,8 +59,9 @@ async def me(request: Request) -> Response:
 
 @OWN.route("GET", "/api/v1/models", "read", **answers(ModelsAnswer))
 async def models(request: Request) -> Response:
-    """List the served models and whether they are in memory."""
-    engine = server_of(request).engine
+    """List the served models, whether each is in memory, and how much of each device's memory models take."""
+    server = server_of(request)
+    engine, served_runs = server.engine, server.store.served_runs.all()
     rows = [
         {
             "name": model.name,
@@ -69,10 +71,14 @@ async def models(request: Request) -> Response:
             "native_size": model.native_size,
             "adapters": [{"name": one["name"], "strength": one["strength"]} for one in model.adapters],
             "triggers": model.triggers,
+            "run": served_runs[model.name].run if model.name in served_runs else None,
+            "base": Path(str(model.facts.get("base", ""))).name if model.adapters else None,
+            "bytes": model.bytes,
         }
         for model in engine.models
     ]
-    return JSONResponse({"models": rows})
+    memory = [{name: one[name] for name in ("device", "bytes", "budget")} for one in engine.devices()]
+    return JSONResponse({"models": rows, "memory": memory})
 
 
 @OWN.route("GET", "/api/v1/options", "read", **answers(OptionsAnswer))

@@ -174,14 +174,14 @@ async def explain_triggers(request: Request, name: str, wait: float = _WAIT) -> 
 
 @OWN.route("GET", "/api/v1/trash", "train", **SHOWN)
 async def list_trash(request: Request) -> Response:
-    """List deleted datasets and runs, newest first."""
+    """List deleted datasets, runs and publications, newest first."""
     found = await asyncio.to_thread(lambda: [one for trash in _trashes(request) for one in trash.all()])
     return JSONResponse({"trash": [vars(one) for one in sorted(found, key=lambda one: -one.deleted)]})
 
 
 @OWN.route("POST", "/api/v1/trash/{entry}/restore", "train", **SHOWN)
 async def restore(request: Request, entry: str) -> Response:
-    """Restore a deleted dataset or run."""
+    """Restore a deleted dataset, run or publication."""
     trash, found = _trashed(request, entry)
     await asyncio.to_thread(trash.restore, found)
     return JSONResponse({"restored": vars(found)})
@@ -189,7 +189,7 @@ async def restore(request: Request, entry: str) -> Response:
 
 @OWN.route("DELETE", "/api/v1/trash/{entry}", "train", **SHOWN)
 async def delete_for_good(request: Request, entry: str) -> Response:
-    """Delete a dataset or run for good."""
+    """Delete a dataset, run or publication for good."""
     trash, found = _trashed(request, entry)
     await asyncio.to_thread(trash.delete, found)
     return JSONResponse({"deleted": vars(found)})
@@ -218,7 +218,7 @@ def _refuse_used(server: Server, name: str) -> None:
 
 def _trashes(request: Request) -> tuple[Trash, ...]:
     server = server_of(request)
-    return server.datasets.trash, server.runs.trash
+    return server.datasets.trash, server.runs.trash, server.published_trash
 
 
 def _trashed(request: Request, entry: str) -> tuple[Trash, Trashed]:

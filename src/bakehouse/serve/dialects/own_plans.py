@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError
-from bakehouse.core.model_catalogue import locate_model, model_names
+from bakehouse.core.model_catalogue import locate_model, model_names, read_registry
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.errors import ServeError, bad_request
@@ -72,24 +72,26 @@ async def ask_planner(server: Server, do: str, body: PlanBody) -> dict[str, Any]
         name = relative_path(body.dataset, "dataset")
         folder = str(server.datasets.folder(name.parts[0]).joinpath(*name.parts[1:]).resolve())
     values = body.model_dump(exclude={"dataset"})
-    return await server.planner.ask(do, {**_asked(server), **values, "folder": folder})
+    return await server.planner.ask(do, {**asked_by(server), **values, "folder": folder})
 
 
-def _asked(server: Server) -> dict[str, Any]:
+def asked_by(server: Server) -> dict[str, Any]:
+    """Return what every question to the helper process holds: the server's folders and models."""
     models = {model.name: model.ref for model in server.engine.models}
     return {"roots": [str(server.datasets.root), str(server.runs.root)], "models": models}
 
 
 async def _schema(server: Server) -> dict[str, Any]:
     if server.recipe_schema is None:
-        server.recipe_schema = await server.planner.ask("schema", _asked(server))
+        server.recipe_schema = await server.planner.ask("schema", asked_by(server))
     return server.recipe_schema
 
 
 def _bases(server: Server) -> list[dict[str, Any]]:
     """Return the base models that can be named, with where each is: `here`, or on the `hub`."""
     served = [model.name for model in server.engine.models if not model.adapters]
-    here = {BUNDLED_BASE: "here", **dict.fromkeys(served, "here")}
+    fetched = [name for name in read_registry().fetched if "/" in name]
+    here = {BUNDLED_BASE: "here", **dict.fromkeys([*served, *fetched], "here")}
     found = {**here, **{name: where for name in model_names() if (where := _where(name))}, **here}
     return [{"name": name, "served": name in served, "where": where} for name, where in found.items()]
 

@@ -1,4 +1,4 @@
-"""The helper process that plans: it alone imports recipes, and with them torch. Asked over standard input.
+"""The helper process that plans and knows base models: it alone imports recipes, and torch. Asked over standard input.
 
 python -m bakehouse.serve.runs.planner
 """
@@ -117,6 +117,13 @@ def schema() -> dict[str, Any]:
     return {"schema": Recipe.model_json_schema(), "kinds": list(typing.get_args(Kind)), "default_base": BUNDLED_BASE}
 
 
+def base_models() -> dict[str, Any]:
+    """Return the base models of this machine and of the catalogue."""
+    from bakehouse.models.list_bases import bases
+
+    return {"bases": [base.to_json() for base in bases()]}
+
+
 def _summary(made: Plan) -> list[str]:
     from bakehouse.core.message_text import counted
     from bakehouse.core.units import duration, size
@@ -147,7 +154,12 @@ def _paths(values: Any, key: str = "") -> list[tuple[str, Path]]:
     return [found for name, value in items for found in _paths(value, f"{key}.{name}".lstrip("."))]
 
 
-_DO: Mapping[str, Callable[[Asked], dict[str, Any]]] = {"plan": plan, "prepare": prepare, "schema": lambda _: schema()}
+_DO: Mapping[str, Callable[[Asked], dict[str, Any]]] = {
+    "plan": plan,
+    "prepare": prepare,
+    "schema": lambda _: schema(),
+    "bases": lambda _: base_models(),
+}
 
 
 def _asked(values: Mapping[str, Any]) -> Asked:

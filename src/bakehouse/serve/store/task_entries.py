@@ -21,9 +21,9 @@ class TaskEntry:
     id: str
     caller: str
     kind: str
-    """`audit`, `operation`, `import`, `explain` or `evaluate`."""
+    """`audit`, `operation`, `import`, `explain`, `evaluate`, `publish`, `fetch` ..."""
     subject: str
-    """The dataset or run that it works on."""
+    """The dataset, run or base model that it works on."""
     arguments: tuple[str, ...]
     """Of `bakehouse`."""
     state: TaskState

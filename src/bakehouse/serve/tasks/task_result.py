@@ -30,7 +30,18 @@ def shown_result(server: Server, entry: TaskEntry) -> Any:
     result = server.tasks.result(entry)
     if entry.kind == "audit" and isinstance(result, dict):
         return _audit(server, entry, result)
+    if entry.kind in ("fetch", "remove-base"):
+        return _of_models(result)
     return without_paths(server, result)
+
+
+def _of_models(result: Any) -> Any:
+    """What was fetched or removed; where it lies on this machine is nobody's business."""
+    if isinstance(result, list):
+        return [_of_models(one) for one in result]
+    if not isinstance(result, dict):
+        return None
+    return {name: result[name] for name in ("name", "licence", "revision", "freed") if name in result}
 
 
 def _audit(server: Server, entry: TaskEntry, report: dict[str, Any]) -> dict[str, Any]:

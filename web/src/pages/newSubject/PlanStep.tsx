@@ -24,7 +24,7 @@ interface Props {
 const MOST_NAMES = 50;
 
 /** Begin a training under a name, or the first of NAME-2, NAME-3 ... that is free. */
-async function addRun(name: string, asked: object): Promise<Run> {
+export async function addRun(name: string, asked: object): Promise<Run> {
   for (let number = 1; ; number += 1) {
     try {
       return await post<Run>("/runs", { ...asked, name: number === 1 ? name : `${name}-${number}` });
@@ -71,7 +71,7 @@ export function PlanStep({ dataset, subject, onBack, onStarted }: Props) {
   );
 }
 
-function Figures({ plan, most, onMost }: { plan: Plan; most: number | null; onMost: (most: number | null) => void }) {
+export function Figures({ plan, most, onMost }: { plan: Plan; most: number | null; onMost: (most: number | null) => void }) {
   const { t, i18n } = useTranslation();
   const duration = useDuration();
   const figures = [
@@ -98,7 +98,7 @@ function Figures({ plan, most, onMost }: { plan: Plan; most: number | null; onMo
   );
 }
 
-function Reasons({ plan }: { plan: Plan }) {
+export function Reasons({ plan }: { plan: Plan }) {
   const { t } = useTranslation();
   const [opened, { toggle }] = useDisclosure();
   return (

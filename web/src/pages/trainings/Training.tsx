@@ -1,6 +1,6 @@
 import { Alert, Button, Group, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
-import { IconBrush, IconDownload, IconPlayerPlay, IconPlayerStop, IconShare2 } from "@tabler/icons-react";
+import { IconAdjustmentsHorizontal, IconBrush, IconDownload, IconPlayerPlay, IconPlayerStop, IconShare2, IconUpload } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { lazy, type ReactNode, Suspense, useState } from "react";
@@ -57,7 +57,7 @@ interface RunEvent {
 }
 
 /** Keep a training's row as its events say. The curve and the samples are fetched again when they have changed. */
-function useRunEvents(name: string, isActive: boolean): RunEvent | null {
+export function useRunEvents(name: string, isActive: boolean): RunEvent | null {
   const client = useQueryClient();
   const [doing, setDoing] = useState<RunEvent | null>(null);
   useEvents(isActive ? address(`/runs/${encodeURIComponent(name)}/events`, { steps: 20 }) : null, EVENTS, (kind, data) => {
@@ -77,7 +77,7 @@ function useRunEvents(name: string, isActive: boolean): RunEvent | null {
   return isActive ? doing : null;
 }
 
-function Progress({ run, doing }: { run: Run; doing: RunEvent | null }) {
+export function Progress({ run, doing }: { run: Run; doing: RunEvent | null }) {
   const { t } = useTranslation();
   const line = useRunLine();
   const percent = run.steps ? Math.round((100 * run.step) / run.steps) : 0;
@@ -90,7 +90,7 @@ function Progress({ run, doing }: { run: Run; doing: RunEvent | null }) {
   );
 }
 
-function Actions({ run }: { run: Run }) {
+export function Actions({ run, isSlider = false }: { run: Run; isSlider?: boolean }) {
   const { t } = useTranslation();
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -122,6 +122,8 @@ function Actions({ run }: { run: Run }) {
   return (
     <>
       <ShowAsCode compact example={() => ({ command: `bakehouse generate runs/${run.name} "a picture of it"`, method: "GET", path: place })} />
+      {mayTrain && run.kind === "slider" && !isSlider && <Button component={Link} to={`/sliders/${encodeURIComponent(run.name)}`} variant="default" leftSection={<IconAdjustmentsHorizontal size={17} aria-hidden />}>{t("pages.nav.slider")}</Button>}
+      {mayTrain && run.weights.length > 0 && !isActive && <Button component={Link} to={`/trainings/${encodeURIComponent(run.name)}/publish`} variant="default" leftSection={<IconUpload size={17} aria-hidden />}>{t("pages.nav.publish")}</Button>}
       {mayTrain && isActive && <Button variant="default" leftSection={<IconPlayerStop size={17} aria-hidden />} onClick={() => stop.mutate()} loading={stop.isPending}>{t("run.stop")}</Button>}
       {mayTrain && ["stopped", "failed"].includes(run.state) && <Button variant={run.weights.length ? "default" : "filled"} leftSection={<IconPlayerPlay size={17} aria-hidden />} onClick={() => resume.mutate()} loading={resume.isPending}>{t("run.resume")}</Button>}
       {isAdmin && mayTrain && run.weights.length > 0 && !isActive && <Button variant="default" leftSection={<IconShare2 size={17} aria-hidden />} onClick={() => share.mutate()} loading={share.isPending}>{t("share.nav")}</Button>}

@@ -34,6 +34,14 @@ class HubToken:
         return text.replace(self.text, "***")
 
 
+def token_source() -> str:
+    """Return where the user's token would be taken from, for messages; empty if there is none."""
+    try:
+        return find_token().source
+    except UsageError:
+        return ""
+
+
 def find_token(ask: Callable[[], str] | None = None) -> HubToken:
     """Return the user's token.
 
