@@ -12,9 +12,10 @@ from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field
 
-from bakehouse.core.errors import BakehouseError
+from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
 from bakehouse.core.parse_json_toml_yaml import parse_toml
+from bakehouse.queue.job_queue import Job
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_plans import PlanBody, ask_planner
@@ -108,6 +109,21 @@ async def get_recipe(request: Request, name: str) -> Response:
     text = run.recipe.read_text("utf-8") if run.recipe.is_file() else server.runs.job(name).recipe
     shown = without_paths(server, {"toml": text, "recipe": parse_toml(text)})
     return JSONResponse(shown)
+
+
+@OWN.route("PUT", "/api/v1/runs/{name}/recipe", "train", **SHOWN)
+async def put_recipe(request: Request, name: str, body: PlanBody) -> Response:
+    """Give a training that has not begun another recipe; its place in the queue stays."""
+    server = server_of(request)
+    job = await asyncio.to_thread(server.runs.job, name)
+    _refuse_begun(name, job)
+    prepared = await ask_planner(server, "prepare", body)
+    try:
+        await asyncio.to_thread(server.runs.queue.replace_recipe, job.id, prepared["toml"])
+    except UsageError:  # it was begun meanwhile
+        _refuse_begun(name, await asyncio.to_thread(server.runs.job, name))
+        raise
+    return JSONResponse(await _row(server, name))
 
 
 @OWN.route("GET", "/api/v1/runs/{name}/plan", "train", **SHOWN)
@@ -280,6 +296,13 @@ def run_row(server: Server, name: str, row: dict[str, Any]) -> dict[str, Any]:
     waits = "the device: it is used by an evaluation" if row["place"] == 1 and server.tasks.uses_device else ""
     shown: dict[str, Any] = without_paths(server, row)
     return {**shown, "waits_for": waits, "served": server.store.served_runs.by_run().get(name)}
+
+
+def _refuse_begun(name: str, job: Job) -> None:
+    if job.started is not None or job.run.joinpath("recipe.toml").exists():
+        raise ServeError(
+            409, "begun", f"run {name!r} has begun: its recipe stays", hint="train again under another name"
+        )
 
 
 async def _row(server: Server, name: str) -> dict[str, Any]:
