@@ -173,6 +173,7 @@ export interface Losses {
 }
 export interface Sample {
   step: number;
+  epoch: number;
   number: number;
   prompt: string;
   url: string;

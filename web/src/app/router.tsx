@@ -15,6 +15,7 @@ const routes = [
   page("/datasets/$name", () => import("../pages/datasets/DatasetPage"), "DatasetPage"),
   page("/trainings", () => import("../pages/trainings/Trainings"), "Trainings"),
   page("/trainings/$name", () => import("../pages/trainings/Training"), "Training"),
+  page("/compare", () => import("../pages/compare/CompareRuns"), "CompareRuns"),
   page("/usage", () => import("../pages/Usage"), "Usage"),
   page("/settings", () => import("../pages/Settings"), "Settings"),
 ];

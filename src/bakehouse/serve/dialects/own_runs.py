@@ -153,15 +153,18 @@ async def run_losses(request: Request, name: str, points: int = Query(500, ge=1,
 
 @OWN.route("GET", "/api/v1/runs/{name}/samples", "train", **SHOWN)
 async def list_samples(request: Request, name: str) -> Response:
-    """List the sample images, with their step, number and prompt."""
-    run = server_of(request).runs.run(name)
+    """List the sample images, with their step, epoch, number and prompt."""
+    runs = server_of(request).runs
+    run = runs.run(name)
 
     def read() -> list[dict[str, Any]]:
+        epochs = {step.step: step.epoch for step in list(runs.status(name).losses)}
         prompts = _sample_prompts(run.recipe)
         found = [(match, path) for path in run.samples.glob("*.png") if (match := _SAMPLE.fullmatch(path.name))]
         rows = [
             {
                 "step": int(match[1]),
+                "epoch": epochs.get(int(match[1]), 0),
                 "number": int(match[2]),
                 "prompt": prompts[int(match[2])] if int(match[2]) < len(prompts) else "",
                 "url": f"/api/v1/runs/{name}/samples/{path.name}",

@@ -27,6 +27,8 @@ export interface Field {
   suggestions: string[];
   /** Whether it may be left open, for the plan to decide. */
   isOpen: boolean;
+  /** What it is where a recipe leaves it out. */
+  usual: unknown;
 }
 
 export type Values = Record<string, unknown>;
@@ -46,7 +48,7 @@ export function fieldsOf(schema: Schema, values: Values): Field[] {
       if (one.oneOf) {
         const kinds = new Map(one.oneOf.map((kind) => [String(resolve(kind).properties?.kind?.const), resolve(kind)]));
         const kindKey = `${key}.kind`;
-        found.push({ key: kindKey, control: "choice", help: "", choices: [...kinds.keys()], suggestions: [], isOpen: false });
+        found.push({ key: kindKey, control: "choice", help: "", choices: [...kinds.keys()], suggestions: [], isOpen: false, usual: undefined });
         const { kind: _, ...rest } = kinds.get(String(valueAt(values, kindKey)))?.properties ?? {};
         walk(rest, key);
       } else if (one.properties) walk(one.properties, key);
@@ -60,7 +62,7 @@ export function fieldsOf(schema: Schema, values: Values): Field[] {
 /** Of the photos' own settings, how often each folder is shown. */
 function repeatsOf(values: Values): Field[] {
   const concepts = Array.isArray(values.concepts) ? values.concepts : [];
-  return concepts.map((_, number) => ({ key: `concepts.${number}.repeats`, control: "integer", help: "", choices: [], suggestions: [], isOpen: true }));
+  return concepts.map((_, number) => ({ key: `concepts.${number}.repeats`, control: "integer", help: "", choices: [], suggestions: [], isOpen: true, usual: null }));
 }
 
 function leaf(key: string, one: Schema): Field {
@@ -68,7 +70,7 @@ function leaf(key: string, one: Schema): Field {
   const isOpen = kinds.length < (one.anyOf ?? [one]).length;
   const only = kinds.length === 1 ? kinds[0] : undefined;
   const words = kinds.filter((kind) => typeof kind.const === "string").map((kind) => String(kind.const));
-  const named = { key, help: one.description ?? "", choices: only?.enum ?? [], suggestions: [...(one.examples ?? only?.examples ?? []), ...words], isOpen };
+  const named = { key, help: one.description ?? "", choices: only?.enum ?? [], suggestions: [...(one.examples ?? only?.examples ?? []), ...words], isOpen, usual: one.default ?? null };
   const isNumber = kinds.some((kind) => kind.type === "integer" || kind.type === "number");
   if (only?.enum) return { ...named, control: "choice", choices: only.enum.map(String) };
   if (only?.type === "boolean") return { ...named, control: "switch" };

@@ -17,6 +17,7 @@ import { Evaluation } from "./Evaluation";
 import { RunState, useRunLine } from "./RunRow";
 import { SampleStrip } from "./SampleStrip";
 
+const BlindTest = lazy(() => import("./BlindTest").then((found) => ({ default: found.BlindTest })));
 const EditRecipe = lazy(() => import("./EditRecipe").then((found) => ({ default: found.EditRecipe })));
 const LossChart = lazy(() => import("./LossChart").then((found) => ({ default: found.LossChart })));
 
@@ -38,6 +39,7 @@ export function Training() {
         <Section title={t("run.samples")}><SampleStrip run={name} isActive={isActive} /></Section>
         <Section title={t("run.loss")}><Curve name={name} isActive={isActive} /></Section>
         {run.weights.length > 0 && <Evaluation run={run} />}
+        {run.report && mayTrain && run.kind !== "slider" && <Section title={t("runs.blind.title")}><Suspense fallback={<LoadingState what={t("runs.blind.loading")} />}><BlindTest run={run.name} /></Suspense></Section>}
         {run.weights.length > 0 && <Section title={t("run.files")}><Files run={run} /></Section>}
       </Stack>
     </div>

@@ -1,5 +1,5 @@
 import { ActionIcon, Alert, Button, Group, Stack, Title, Tooltip } from "@mantine/core";
-import { IconArrowUp, IconPlus, IconStack2 } from "@tabler/icons-react";
+import { IconArrowUp, IconPlus, IconScale, IconStack2 } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
@@ -23,6 +23,7 @@ export function Trainings() {
     <div className="page">
       <PageHead title={t("trainings.title")} text={t("trainings.text")}>
         <ShowAsCode compact example={() => ({ command: "bakehouse queue list", method: "GET", path: "/runs" })} />
+        {mayTrain && runs.length > 1 && <Button component={Link} {...({ to: "/compare", search: { runs: runs.filter((run) => run.step > 0).slice(0, 2).map((run) => run.name) } } as object)} variant="default" leftSection={<IconScale size={17} aria-hidden />}>{t("runs.compare.button")}</Button>}
         {mayTrain && <Button component={Link} to="/new" leftSection={<IconPlus size={17} aria-hidden />}>{t("nav.new")}</Button>}
       </PageHead>
       {isPending && <LoadingState what={t("trainings.loading")} />}
