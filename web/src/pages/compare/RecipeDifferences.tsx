@@ -22,17 +22,28 @@ export function RecipeDifferences({ names, recipes }: { names: string[]; recipes
   const fields = recipes.map((recipe) => new Map(fieldsOf(schema.data, recipe).map((field) => [field.key, field])));
   const keys = [...new Set([...ABOUT, ...fields.flatMap((one) => [...one.keys()])])];
   const rows = keys.map((key) => ({ key, values: recipes.map((recipe, i) => valueOf(recipe, key, fields[i]?.get(key))) }));
-  const different = rows.filter((row) => new Set(row.values).size > 1);
+  const different = rows.filter((row) => new Set(row.values).size > 1 && !isUsual(row, fields));
   if (different.length === 0) return <Text>{t("runs.compare.same")}</Text>;
   return (
-    <Table.ScrollContainer minWidth={160 + 150 * names.length} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
+    <>
+      <Table.ScrollContainer minWidth={160 + 150 * names.length} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
       <Table fz="sm" verticalSpacing={8}>
-        <Table.Caption>{t("runs.compare.alike", { count: rows.length - different.length })}</Table.Caption>
         <Table.Thead><Table.Tr><Table.Th>{t("plan.setting")}</Table.Th>{names.map((name, i) => <Table.Th key={name}><span className="run-name"><RunMark number={i} />{name}</span></Table.Th>)}</Table.Tr></Table.Thead>
         <Table.Tbody>{different.map((row) => <DifferentRow key={row.key} row={row} />)}</Table.Tbody>
       </Table>
-    </Table.ScrollContainer>
+      </Table.ScrollContainer>
+      <Text size="sm" c="dimmed" mt="sm">{t("runs.compare.alike", { count: rows.length - different.length })}</Text>
+    </>
   );
+}
+
+/** Whether a setting that only some kinds of adapters have is at its usual value in all that have it. */
+function isUsual(row: Row, fields: Map<string, Field>[]): boolean {
+  if (ABOUT.includes(row.key) || fields.every((one) => one.has(row.key))) return false;
+  return fields.every((one, i) => {
+    const field = one.get(row.key);
+    return field === undefined || row.values[i] === shown(field.usual, field.control);
+  });
 }
 
 function DifferentRow({ row }: { row: Row }) {

@@ -50,9 +50,9 @@ export function ScoreTable({ names, scores }: { names: string[]; scores: (Scores
   const cells = scores.map(cellOf);
   if (cells.every((cell) => cell === null)) return <Text c="dimmed">{t("runs.compare.noScores")}</Text>;
   return (
-    <Table.ScrollContainer minWidth={160 + 150 * names.length} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
+    <>
+      <Table.ScrollContainer minWidth={160 + 150 * names.length} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
       <Table fz="sm" verticalSpacing={10}>
-        <Table.Caption>{t("runs.compare.intervals")}</Table.Caption>
         <Table.Thead>
           <Table.Tr>
             <Table.Th>{t("runs.compare.figure")}</Table.Th>
@@ -74,7 +74,9 @@ export function ScoreTable({ names, scores }: { names: string[]; scores: (Scores
           })}
         </Table.Tbody>
       </Table>
-    </Table.ScrollContainer>
+      </Table.ScrollContainer>
+      <Text size="sm" c="dimmed" mt="sm">{t("runs.compare.intervals")}</Text>
+    </>
   );
 }
 

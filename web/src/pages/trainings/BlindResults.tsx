@@ -36,9 +36,9 @@ export function Results({ test }: { test: BlindTestState }) {
   if (test.results.length === 0) return null;
   const find = (wanted: string) => test.contenders.find((one) => one.name === wanted);
   return (
-    <Table.ScrollContainer minWidth={520} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
+    <>
+      <Table.ScrollContainer minWidth={520} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
       <Table fz="sm" verticalSpacing={10}>
-        <Table.Caption>{t("runs.blind.chance")}</Table.Caption>
         <Table.Thead><Table.Tr><Table.Th>{t("runs.blind.compared")}</Table.Th><Table.Th>{t("runs.blind.yours")}</Table.Th><Table.Th>{t("runs.blind.judge")}</Table.Th></Table.Tr></Table.Thead>
         <Table.Tbody>
           {test.results.map((one) => {
@@ -54,7 +54,9 @@ export function Results({ test }: { test: BlindTestState }) {
           })}
         </Table.Tbody>
       </Table>
-    </Table.ScrollContainer>
+      </Table.ScrollContainer>
+      <Text size="sm" c="dimmed">{t("runs.blind.chance")}</Text>
+    </>
   );
 }
 
