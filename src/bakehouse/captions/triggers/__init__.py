@@ -2,7 +2,7 @@
 
 from bakehouse.captions.triggers.absorption_statistics import Absorption, Exposure, absorptions, exposures_of
 from bakehouse.captions.triggers.explain import Explanation, explain
-from bakehouse.captions.triggers.explain_folder import explain_folder
+from bakehouse.captions.triggers.explain_folder import FolderTriggers
 from bakehouse.captions.triggers.findings import Remedy, TriggerFinding
 from bakehouse.captions.triggers.write_compiled_captions import Compile, find_triggers
 
@@ -11,11 +11,11 @@ __all__ = [
     "Compile",
     "Explanation",
     "Exposure",
+    "FolderTriggers",
     "Remedy",
     "TriggerFinding",
     "absorptions",
     "explain",
-    "explain_folder",
     "exposures_of",
     "find_triggers",
 ]

@@ -49,6 +49,6 @@ def _of_folder(folder: Path, given: Path | None) -> Explanation:
     """Explain a folder's triggers; of a run's folder those of its recipe."""
     if (folder / "recipe.toml").is_file():
         return _of_recipe(folder / "recipe.toml")
-    from bakehouse.captions.triggers import explain_folder
+    from bakehouse.captions.triggers import FolderTriggers
 
-    return explain_folder(folder, given)
+    return FolderTriggers.of(folder, given).explain()

@@ -15,6 +15,7 @@ from bakehouse.serve.dialects import (
     own_runs,
     own_tasks,
     own_tokens,
+    own_triggers,
     page,
     system,
 )
@@ -22,6 +23,7 @@ from bakehouse.serve.dialects.own_dialect import OWN
 
 OWN_ROUTES = (
     own, own_blind_test, own_datasets, own_gallery, own_images, own_plans, own_prompts, own_runs, own_tasks, own_tokens,
+    own_triggers,
 )  # fmt: skip
 """The files that add routes to bakehouse's own API."""
 DIALECTS = (
