@@ -158,8 +158,8 @@ def _explain(cls: type[BaseModel], error: Any, values: Any) -> str:
     location = [str(part) for part in error["loc"]]
     owner, _ = _owner(cls, error["loc"][:-1], values)
     _, kind = _owner(cls, error["loc"], values)
-    # pydantic puts the tags of unions into the location; users do not write them there.
-    shown = ".".join(part for part in location if part not in kind) or "value"
+    # pydantic puts the tags and types of unions into the location; users do not write them there.
+    shown = ".".join(part for part in location if part not in kind and not part.startswith("literal[")) or "value"
     given = error.get("input")
     match error["type"]:
         case "extra_forbidden":

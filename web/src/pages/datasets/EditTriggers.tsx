@@ -65,7 +65,7 @@ function One({ dataset, number, of, errors, onChange, onRemove }: OneProps) {
           <TextInput label={t("runs.triggers.word")} value={of.word} error={wrong("word")} onChange={(event) => onChange({ word: event.currentTarget.value })} />
           <TextInput label={t("runs.triggers.classWord")} value={of.class_word} error={wrong("class_word")} onChange={(event) => onChange({ class_word: event.currentTarget.value })} />
           <Select label={t("runs.triggers.kind")} data={KINDS.map((value) => ({ value, label: t(`runs.triggers.kinds.${value}`) }))} value={of.kind} error={wrong("kind")} allowDeselect={false} onChange={(kind) => kind && onChange({ kind })} />
-          <Select label={t("runs.triggers.strategy")} data={levels} value={String(of.strategy)} error={wrong("strategy")} allowDeselect={false} onChange={(strategy) => strategy && onChange({ strategy })} />
+          <Select label={t("runs.triggers.strategy")} data={levels} value={String(of.strategy)} error={wrong("strategy")} allowDeselect={false} onChange={(strategy) => strategy && onChange({ strategy: /^[0-4]$/.test(strategy) ? Number(strategy) : strategy })} />
         </SimpleGrid>
         <ActionIcon variant="subtle" color="gray" size="lg" mt={24} aria-label={t("runs.triggers.remove", { word: of.word })} onClick={onRemove}><IconTrash size={18} aria-hidden /></ActionIcon>
       </Group>

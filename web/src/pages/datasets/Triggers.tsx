@@ -1,4 +1,4 @@
-import { Alert, Button, Group, List, SimpleGrid, Stack, Text, Title } from "@mantine/core";
+import { Alert, Button, Group, List, SimpleGrid, Stack, Text, Title, VisuallyHidden } from "@mantine/core";
 import { IconAlertTriangle, IconInfoCircle, IconPencil, IconWand } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -121,13 +121,16 @@ function Word({ of, number }: { of: Explained; number: number }) {
 function Findings({ findings }: { findings: Found[] }) {
   const { t } = useTranslation();
   return (
-    <Stack gap="xs">
+    <ul className="findings">
       {findings.map((one) => (
-        <Alert key={one.message} color={one.level === "error" ? "red" : one.level === "warning" ? "orange" : "gray"} icon={one.level === "note" ? <IconInfoCircle aria-hidden /> : <IconAlertTriangle aria-hidden />}>
-          <Text size="sm">{one.message}.</Text>
-          {one.remedies.length > 0 && <List size="sm" mt={6}>{one.remedies.map((remedy) => <List.Item key={remedy.setting}>{remedy.what}<br /><code className="key" aria-label={t("plan.setting")}>{remedy.setting}</code></List.Item>)}</List>}
-        </Alert>
+        <li key={one.message} data-level={one.level}>
+          {one.level === "note" ? <IconInfoCircle size={18} aria-hidden /> : <IconAlertTriangle size={18} aria-hidden />}
+          <div>
+            <Text size="sm"><VisuallyHidden>{one.level === "error" ? t("findings.error") : one.level === "warning" ? t("findings.warning") : t("findings.info")}: </VisuallyHidden>{one.message}.</Text>
+            {one.remedies.length > 0 && <List size="sm" mt={4} c="dimmed">{one.remedies.map((remedy) => <List.Item key={remedy.setting}>{remedy.what}: <code className="key">{remedy.setting}</code></List.Item>)}</List>}
+          </div>
+        </li>
       ))}
-    </Stack>
+    </ul>
   );
 }

@@ -11,7 +11,7 @@ const R = 74;
 const LAYOUTS: Record<number, { width: number; height: number; circles: [number, number][]; areas: Record<number, [number, number]>; names: [number, number, "start" | "middle" | "end"][] }> = {
   1: { width: 320, height: 190, circles: [[160, 104]], areas: { 1: [160, 104] }, names: [[160, 18, "middle"]] },
   2: { width: 320, height: 190, circles: [[116, 104], [204, 104]], areas: { 1: [82, 104], 2: [238, 104], 3: [160, 104] }, names: [[96, 18, "middle"], [224, 18, "middle"]] },
-  3: { width: 320, height: 262, circles: [[118, 104], [202, 104], [160, 176]], areas: { 1: [84, 90], 2: [236, 90], 4: [160, 214], 3: [160, 78], 5: [112, 152], 6: [208, 152], 7: [160, 128] }, names: [[92, 18, "middle"], [228, 18, "middle"], [160, 260, "middle"]] },
+  3: { width: 320, height: 284, circles: [[118, 104], [202, 104], [160, 176]], areas: { 1: [84, 90], 2: [236, 90], 4: [160, 214], 3: [160, 78], 5: [112, 152], 6: [208, 152], 7: [160, 128] }, names: [[92, 18, "middle"], [228, 18, "middle"], [160, 276, "middle"]] },
 };
 
 /** In how many images triggers meet: circles for up to three, a table for more. */
