@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 import re
 import sys
-import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -19,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bakehouse.adapters import NetworkSpec
+from bakehouse.core.setting_descriptions import described
 from bakehouse.core.setting_needs import Needs, needs_of
 from bakehouse.recipe import Recipe
 
@@ -58,23 +55,6 @@ def _section(spec: type[BaseModel], path: str, title: str) -> Iterator[str]:
         yield "\n"
     for inner_spec, key, heading in below:
         yield from _section(inner_spec, key, heading)
-
-
-def described(spec: type[BaseModel]) -> dict[str, str]:
-    """Return the docstring below each field in the source, inherited fields included.
-
-    Pydantic can read them itself (`use_attribute_docstrings`), but does so whenever a class is made: 0.25 s a start.
-    """
-    found: dict[str, str] = {}
-    for cls in reversed(spec.__mro__):
-        if issubclass(cls, BaseModel) and cls is not BaseModel:
-            (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-            assert isinstance(body, ast.ClassDef)
-            for field, below in itertools.pairwise(body.body):
-                match field, below:
-                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                        found[name] = text
-    return found
 
 
 def _heading(spec: type[BaseModel], key: str, annotation: Any, tagged: bool) -> str:

@@ -55,6 +55,10 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--good": "#2f6b3c",
     "--advice": "#8a4b00",
     "--bad": "#b3261e",
+    "--run-1": "#9a4b14",
+    "--run-2": "#1c6a86",
+    "--run-3": "#6a3d9a",
+    "--run-4": "#2f6b3c",
   },
   dark: {
     "--mantine-color-body": "#171513",
@@ -69,5 +73,9 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--good": "#8fce9c",
     "--advice": "#f0b070",
     "--bad": "#ff9a91",
+    "--run-1": "#e3995f",
+    "--run-2": "#6cc1dd",
+    "--run-3": "#c3a0f0",
+    "--run-4": "#8fce9c",
   },
 });

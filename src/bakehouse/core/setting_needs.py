@@ -138,6 +138,11 @@ class Needs:
         self.otherwise = otherwise
         self.refused = refused
 
+    @property
+    def is_of_any_value(self) -> bool:
+        """Whether it is needed for every value of the setting, however large."""
+        return bool(self.conditions) and not self.at and all(c.test != "reached_by" for c in self.conditions)
+
     def lacks(self, table: str, value: Any, lookup: ValueLookup) -> str | None:
         """Return what completes `KEY = VALUE ...` if no condition is met; None if one is."""
         if self.at and value not in self.at:
@@ -194,6 +199,17 @@ def without_effect(settings: BaseModel, lookup: ValueLookup, table: str = "") ->
         missing = (need.lacks(table, value, lookup) for need in needs_of(type(settings), name))
         if words := next(filter(None, missing), None):
             yield f"{table}.{name} = {as_toml(value)} {words}".removeprefix(".")
+
+
+def idle_settings(settings: BaseModel, lookup: ValueLookup, table: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the key of each setting that does nothing here whatever its value is, given or not, with the reason."""
+    for name in type(settings).model_fields:
+        value, path = getattr(settings, name), f"{table}.{name}" if table else name
+        if isinstance(value, BaseModel):
+            yield from idle_settings(value, lookup, path)
+        always = (need for need in needs_of(type(settings), name) if need.is_of_any_value)
+        if words := next(filter(None, (need.lacks(table, value, lookup) for need in always)), None):
+            yield path, words
 
 
 def _given(spec: BaseModel) -> Iterator[str]:

@@ -156,9 +156,10 @@ def _with_nul(value: Any, key: str = "") -> Iterator[str]:
 def _explain(cls: type[BaseModel], error: Any, values: Any) -> str:
     """One pydantic error as a line of text: key, value, what is allowed, nearest match."""
     location = [str(part) for part in error["loc"]]
-    owner, kind = _owner(cls, error["loc"][:-1], values)
-    # pydantic puts the tags of unions into the location; users do not write them there.
-    shown = ".".join(part for part in location if part not in kind) or "value"
+    owner, _ = _owner(cls, error["loc"][:-1], values)
+    _, kind = _owner(cls, error["loc"], values)
+    # pydantic puts the tags and types of unions into the location; users do not write them there.
+    shown = ".".join(part for part in location if part not in kind and not part.startswith("literal[")) or "value"
     given = error.get("input")
     match error["type"]:
         case "extra_forbidden":
@@ -191,7 +192,7 @@ def _owner(cls: type[BaseModel], loc: Sequence[Any], values: Any) -> tuple[type[
         field = current.model_fields.get(str(part))
         if field is None:
             continue
-        models = list(_models_in(field.annotation))
+        models = list(models_in(field.annotation))
         values_here = [str(p) for p in loc]
         chosen = None
         for model in models:
@@ -204,9 +205,9 @@ def _owner(cls: type[BaseModel], loc: Sequence[Any], values: Any) -> tuple[type[
     return current, tags
 
 
-def _models_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
     """All models in a type, however deep inside unions, lists and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in typing.get_args(annotation):
-        yield from _models_in(inner)
+        yield from models_in(inner)

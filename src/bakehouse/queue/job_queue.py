@@ -174,6 +174,21 @@ class JobQueue:
             db.executemany("UPDATE jobs SET place = ? WHERE id = ?", [(first + k, i) for k, i in enumerate(order)])
             return _job_with_id(db, job)
 
+    def replace_recipe(self, job: int, recipe: str) -> Job:
+        """Give a job that has not begun another recipe, and return it.
+
+        Raises:
+            UsageError: no such job, or the job has begun.
+        """
+        with self._transaction() as db:
+            found = _job_with_id(db, job)
+            _check_state(found, "waiting", "stopped")
+            if found.started is not None:
+                raise UsageError(f"job {job} has begun: its recipe stays", hint="add another job with the new recipe")
+            change = "UPDATE jobs SET recipe = ?, recipe_sha256 = ? WHERE id = ?"
+            db.execute(change, (recipe, sha256_bytes(recipe.encode()), job))
+            return _job_with_id(db, job)
+
     def remove(self, job: int) -> None:
         """Remove a job from the queue; its run folder stays.
 

@@ -163,7 +163,7 @@ _NAMES: Mapping[str, str] = MappingProxyType(
 
 
 class OptimizerSpec(Spec):
-    name: str = "adamw"
+    name: Annotated[str, Field(examples=list(OPTIMIZERS))] = "adamw"
     """One of the table in docs/optimizers.md: adamw, prodigy, adamw8bit, adafactor, lion, came, adamwschedulefree ...;
     kohya's spellings are accepted (AdamW8bit, DAdaptation, PagedAdamW8bit)."""
     lr: Annotated[

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.message_text import counted
-from bakehouse.core.setting_needs import without_effect
+from bakehouse.core.setting_needs import idle_settings, without_effect
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
 from bakehouse.data.dataset_formats import METADATA_FILES, read_dataset
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -57,6 +57,8 @@ class Plan:
     steps_per_epoch: int
     steps: int
     estimate: Estimate
+    idle: tuple[tuple[str, str], ...] = ()
+    """Settings that do nothing in this run whatever their value is, each with the reason."""
 
     @property
     def subject_images(self) -> tuple[PlannedImage, ...]:
@@ -184,7 +186,8 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     chosen = adapted_networks(plan.recipe, facts, recipe)
     lookup = lookup_for(plan.recipe, asked, images, facts, chosen, steps=plan.steps, per_epoch=plan.steps_per_epoch)
     more = (*embedding.warnings, *without_effect(plan.recipe, lookup))
-    return dataclasses.replace(plan, warnings=(*plan.warnings, *more))
+    idle = tuple(idle_settings(plan.recipe, lookup))
+    return dataclasses.replace(plan, warnings=(*plan.warnings, *more), idle=idle)
 
 
 def _derivation_of(recipe: Recipe) -> type[Derivation]:

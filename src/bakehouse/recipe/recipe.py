@@ -31,6 +31,7 @@ from bakehouse.data.captions import CaptionOptions
 from bakehouse.data.plan_fact_names import ALPHA
 from bakehouse.data.triggers import Trigger, check_unique_words
 from bakehouse.losses import LossSpec, NoiseSpec, SliderSpec
+from bakehouse.models.samplers import SAMPLERS
 from bakehouse.recipe.lr_schedule import MOST_STEPS, ScheduleSpec
 from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import load_preset
@@ -45,6 +46,7 @@ Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Images = Annotated[int, Field(ge=1, le=65_536)]
 SamplerSteps = Annotated[int, Field(ge=1, le=1000)]
 Often = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+SamplerName = Annotated[str, Field(examples=list(SAMPLERS))]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """Range of seeds that PyTorch, NumPy and other trainers all accept."""
 
@@ -149,7 +151,7 @@ class PriorSpec(Spec):
     """Number of denoising steps for generated class images."""
     guidance: Annotated[float, Field(ge=1, le=100), _MADE] = 7.0
     """Guidance (CFG) scale for generated class images."""
-    sampler: Annotated[str, _MADE] = "dpm++ 2m"
+    sampler: Annotated[SamplerName, _MADE] = "dpm++ 2m"
     """Sampler for generated class images, by its name in `bakehouse generate --sampler`."""
     quality: Annotated[str, _MADE] = ""
     """Quality words of the base, put in front of the prompts of generated class images, which are also their captions;
@@ -233,7 +235,7 @@ class SampleSpec(Spec):
     """Number of denoising steps."""
     guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
     """Guidance (CFG) scale; 1: none."""
-    sampler: str = "dpm++ 2m"
+    sampler: SamplerName = "dpm++ 2m"
     """Sampler, by its name in `bakehouse generate --sampler`."""
     seed: Annotated[Seed, _SAMPLED] = 1
     """Seed of the first image; the same each time."""
@@ -273,7 +275,7 @@ class EvaluateSpec(Spec):
     """Number of denoising steps."""
     guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
     """Guidance (CFG) scale."""
-    sampler: str = "dpm++ 2m"
+    sampler: SamplerName = "dpm++ 2m"
     """Sampler, by its name in `bakehouse generate --sampler`."""
     prompts: PromptForm = "sentences"
     """Whether prompts are sentences, or tags as anime models were captioned with; `crumb` always gets its own tags.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bakehouse.core.errors import BakehouseError
 
@@ -20,6 +20,7 @@ class ServeError(BakehouseError):
         retry_after: float | None = None,
         estimated_time: float | None = None,
         headers: Mapping[str, str] | None = None,
+        problems: Sequence[Mapping[str, str]] = (),
     ) -> None:
         """Make an error.
 
@@ -31,6 +32,7 @@ class ServeError(BakehouseError):
             retry_after: seconds after which the same request may succeed.
             estimated_time: seconds until the model is loaded, for 503.
             headers: of the answer.
+            problems: single errors of the message, each with its `key`.
         """
         super().__init__(message, hint=hint)
         self.status = status
@@ -38,6 +40,7 @@ class ServeError(BakehouseError):
         self.retry_after = retry_after
         self.estimated_time = estimated_time
         self.headers = dict(headers or {})
+        self.problems = list(problems)
 
     @property
     def text(self) -> str:

@@ -6,6 +6,8 @@ export class ApiError extends Error {
     readonly code: string,
     message: string,
     readonly hint: string,
+    /** Single errors of the message, each with the setting that it is about. */
+    readonly problems: { key: string; message: string }[] = [],
   ) {
     super(message);
   }
@@ -50,9 +52,9 @@ export async function request<T>(method: string, path: string, body?: unknown, q
 
 function errorOf(answer: Response, text: string): ApiError {
   try {
-    const { error } = JSON.parse(text) as { error: string | { code: string; message: string; hint: string } };
+    const { error } = JSON.parse(text) as { error: string | { code: string; message: string; hint: string; problems?: { key: string; message: string }[] } };
     if (typeof error === "string") return new ApiError(answer.status, "failed", error, "");
-    return new ApiError(answer.status, error.code, error.message, error.hint);
+    return new ApiError(answer.status, error.code, error.message, error.hint, error.problems);
   } catch {
     return new ApiError(answer.status, "failed", `${answer.status} ${answer.statusText}`, "");
   }

@@ -144,6 +144,10 @@ export interface Plan {
   steps_per_epoch: number;
   estimate: { seconds: number; memory_bytes: number; disk_bytes: number; device: string };
   toml: string;
+  /** Every setting with the value that it has in the training. */
+  recipe: Record<string, unknown>;
+  /** Settings that do nothing in it, with the reason. */
+  idle: Record<string, string>;
 }
 export type RunState = "waiting" | "running" | "stopping" | "stopped" | "failed" | "done";
 export interface Run {
@@ -182,6 +186,7 @@ export interface Losses {
 }
 export interface Sample {
   step: number;
+  epoch: number;
   number: number;
   prompt: string;
   url: string;

@@ -21,6 +21,7 @@ const routes = [
   page("/sliders/-/new", () => import("../pages/sliders/NewSlider"), "NewSlider"),
   page("/sliders/$name", () => import("../pages/sliders/SliderPage"), "SliderPage"),
   page("/models", () => import("../pages/models/Models"), "Models"),
+  page("/compare", () => import("../pages/compare/CompareRuns"), "CompareRuns"),
   page("/usage", () => import("../pages/Usage"), "Usage"),
   page("/settings", () => import("../pages/Settings"), "Settings"),
 ];

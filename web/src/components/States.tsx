@@ -28,8 +28,8 @@ export function EmptyState({ icon: Shown, title, children }: { icon: Icon; title
 /** What failed, and what to do about it. */
 export function ErrorState({ error, onRetry }: { error: unknown; onRetry?: () => void }) {
   const { t } = useTranslation();
-  if (!error) return null;
   const [message, hint] = useErrorText(error);
+  if (!error) return null;
   return (
     <Alert color="red" icon={<IconAlertTriangle aria-hidden />} title={message} my="md" role="alert" styles={{ title: { whiteSpace: "pre-line" } }}>
       {hint && <Text size="sm">{hint}</Text>}

@@ -2,6 +2,7 @@
 
 from bakehouse.captions.triggers.absorption_statistics import Absorption, Exposure, absorptions, exposures_of
 from bakehouse.captions.triggers.explain import Explanation, explain
+from bakehouse.captions.triggers.explain_folder import FolderTriggers
 from bakehouse.captions.triggers.findings import Remedy, TriggerFinding
 from bakehouse.captions.triggers.write_compiled_captions import Compile, find_triggers
 
@@ -10,6 +11,7 @@ __all__ = [
     "Compile",
     "Explanation",
     "Exposure",
+    "FolderTriggers",
     "Remedy",
     "TriggerFinding",
     "absorptions",

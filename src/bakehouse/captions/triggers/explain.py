@@ -55,6 +55,17 @@ class ExplainedTrigger:
 
 
 @dataclass(frozen=True)
+class TriggersTogether:
+    """Images whose captions have the same triggers, none beside them: an area of the Venn diagram."""
+
+    triggers: tuple[str, ...]
+    """Empty for captions without any."""
+    images: int
+    exposures: float
+    """Per epoch."""
+
+
+@dataclass(frozen=True)
 class Explanation:
     """All triggers of a dataset, and the findings about them."""
 
@@ -63,6 +74,8 @@ class Explanation:
     images: int
     exposures: float
     """Per epoch."""
+    together: tuple[TriggersTogether, ...] = ()
+    """Which triggers occur together, most images first. An image with two captions may count in two."""
 
     @property
     def errors(self) -> tuple[TriggerFinding, ...]:
@@ -91,7 +104,17 @@ def explain(compiled: Sequence[CompiledImage], triggers: Sequence[Trigger], repe
         tuple(findings(compiled, exposures, triggers)),
         images=len(compiled),
         exposures=sum(e.weight for e in exposures),
+        together=_together(exposures, [t.word for t in triggers]),
     )
+
+
+def _together(exposures: Sequence[Exposure], words: Sequence[str]) -> tuple[TriggersTogether, ...]:
+    found = []
+    for have in dict.fromkeys(e.triggers for e in exposures):
+        own = [e for e in exposures if e.triggers == have]
+        shown = tuple(word for word in words if word in have)
+        found.append(TriggersTogether(shown, len({e.image for e in own}), sum(e.weight for e in own)))
+    return tuple(sorted(found, key=lambda t: (-t.images, t.triggers)))
 
 
 def _explained(

@@ -46,16 +46,9 @@ def _of_recipe(path: Path) -> Explanation:
 
 
 def _of_folder(folder: Path, given: Path | None) -> Explanation:
-    """Explain a folder's triggers, with the repeats of its `N_name` folders (default 1)."""
+    """Explain a folder's triggers; of a run's folder those of its recipe."""
     if (folder / "recipe.toml").is_file():
         return _of_recipe(folder / "recipe.toml")
-    from bakehouse.captions.triggers import explain as explained
-    from bakehouse.captions.triggers import find_triggers
-    from bakehouse.data import read_dataset
-    from bakehouse.data.compile_captions import compile_captions
+    from bakehouse.captions.triggers import FolderTriggers
 
-    declared = find_triggers(folder, given)
-    taught = [c for c in read_dataset(folder) if not c.is_reg]
-    images = [r for c in taught for r in c.records]
-    repeats = [c.repeats or 1 for c in taught for _ in c.records]
-    return explained(compile_captions(images, declared, [c.folder for c in read_dataset(folder)]), declared, repeats)
+    return FolderTriggers.of(folder, given).explain()

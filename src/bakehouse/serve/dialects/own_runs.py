@@ -12,9 +12,10 @@ from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field
 
-from bakehouse.core.errors import BakehouseError
+from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
 from bakehouse.core.parse_json_toml_yaml import parse_toml
+from bakehouse.queue.job_queue import Job
 from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
@@ -113,6 +114,21 @@ async def get_recipe(request: Request, name: str) -> Response:
     return JSONResponse(shown)
 
 
+@OWN.route("PUT", "/api/v1/runs/{name}/recipe", "train", **SHOWN)
+async def put_recipe(request: Request, name: str, body: PlanBody) -> Response:
+    """Give a training that has not begun another recipe; its place in the queue stays."""
+    server = server_of(request)
+    job = await asyncio.to_thread(server.runs.job, name)
+    _refuse_begun(name, job)
+    prepared = await ask_planner(server, "prepare", body)
+    try:
+        await asyncio.to_thread(server.runs.queue.replace_recipe, job.id, prepared["toml"])
+    except UsageError:  # it was begun meanwhile
+        _refuse_begun(name, await asyncio.to_thread(server.runs.job, name))
+        raise
+    return JSONResponse(await _row(server, name))
+
+
 @OWN.route("GET", "/api/v1/runs/{name}/plan", "train", **SHOWN)
 async def get_plan(request: Request, name: str) -> Response:
     """Return the plan that a run has begun with."""
@@ -140,15 +156,18 @@ async def run_losses(request: Request, name: str, points: int = Query(500, ge=1,
 
 @OWN.route("GET", "/api/v1/runs/{name}/samples", "train", **SHOWN)
 async def list_samples(request: Request, name: str) -> Response:
-    """List the sample images, with their step, number and prompt."""
-    run = server_of(request).runs.run(name)
+    """List the sample images, with their step, epoch, number and prompt."""
+    runs = server_of(request).runs
+    run = runs.run(name)
 
     def read() -> list[dict[str, Any]]:
+        epochs = {step.step: step.epoch for step in list(runs.status(name).losses)}
         prompts = _sample_prompts(run.recipe)
         found = [(match, path) for path in run.samples.glob("*.png") if (match := _SAMPLE.fullmatch(path.name))]
         rows = [
             {
                 "step": int(match[1]),
+                "epoch": epochs.get(int(match[1]), 0),
                 "number": int(match[2]),
                 "prompt": prompts[int(match[2])] if int(match[2]) < len(prompts) else "",
                 "url": f"/api/v1/runs/{name}/samples/{path.name}",
@@ -283,6 +302,13 @@ def run_row(server: Server, name: str, row: dict[str, Any]) -> dict[str, Any]:
     waits = "the device: it is used by an evaluation" if row["place"] == 1 and server.tasks.uses_device else ""
     shown: dict[str, Any] = without_paths(server, row)
     return {**shown, "waits_for": waits, "served": server.store.served_runs.by_run().get(name)}
+
+
+def _refuse_begun(name: str, job: Job) -> None:
+    if job.started is not None or job.run.joinpath("recipe.toml").exists():
+        raise ServeError(
+            409, "begun", f"run {name!r} has begun: its recipe stays", hint="train again under another name"
+        )
 
 
 async def _row(server: Server, name: str) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
-from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.parse_json_toml_yaml import parse_toml
+from bakehouse.core.setting_descriptions import described_schema
 from bakehouse.recipe import Plan, Recipe, make_plan, plan_to_toml, recipe_for_folder, recipe_to_toml, scan_concepts
 from bakehouse.recipe.from_folder import check_subjects, short_settings
 from bakehouse.recipe.recipe import Kind
+from bakehouse.serve.runs.problem_keys import problem_rows
 from bakehouse.serve.work.messages import encode, read_message
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?", re.ASCII)
@@ -102,6 +104,7 @@ def plan(asked: Asked) -> dict[str, Any]:
         "recipe": values["recipe"],
         "asked": recipe.settings(mode="json"),
         "toml": plan_to_toml(made, beside=asked.roots[0]),
+        "idle": dict(made.idle),
     }
 
 
@@ -113,8 +116,8 @@ def prepare(asked: Asked) -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of recipes, and the kinds."""
-    return {"schema": Recipe.model_json_schema(), "kinds": list(typing.get_args(Kind)), "default_base": BUNDLED_BASE}
+    """Return the JSON Schema of recipes with descriptions, and the kinds."""
+    return {"schema": described_schema(Recipe), "kinds": list(typing.get_args(Kind)), "default_base": BUNDLED_BASE}
 
 
 def base_models() -> dict[str, Any]:
@@ -174,7 +177,8 @@ def main() -> None:
         try:
             answer: dict[str, Any] = {"result": _DO[message.values["do"]](_asked(message.values["asked"]))}
         except UsageError as e:
-            answer = {"error": {"kind": "usage", "message": e.message, "hint": e.hint}}
+            problems = problem_rows(e.problems, Recipe) if isinstance(e, Problems) else []
+            answer = {"error": {"kind": "usage", "message": e.message, "hint": e.hint, "problems": problems}}
         except BakehouseError as e:
             answer = {"error": {"kind": "failed", "message": e.message, "hint": e.hint}}
         except Exception as e:

@@ -43,7 +43,8 @@ class Planner:
         if error := answer.get("error"):
             status = 400 if error["kind"] == "usage" else 500
             code = "invalid_request" if error["kind"] == "usage" else "failed"
-            raise ServeError(status, code, error["message"], hint=error["hint"])
+            problems = error.get("problems", ())
+            raise ServeError(status, code, error["message"], hint=error["hint"], problems=problems)
         result: dict[str, Any] = answer["result"]
         return result
 

@@ -7,7 +7,10 @@ import { useTranslation } from "react-i18next";
 import { post } from "../../api/client";
 import { ErrorState } from "../../components/States";
 import { ShowAsCode } from "../../components/ShowAsCode";
+import { CaptionDiff, type CaptionChange } from "./CaptionDiff";
 import { useCompletion } from "./CaptionEditor";
+
+const MOST_SHOWN = 50;
 
 interface Props {
   dataset: string;
@@ -51,7 +54,7 @@ function TagForm({ dataset, place, paths, onDone }: { dataset: string; place: st
   const [typed, setTyped] = useState("");
   const body = (preview: boolean) => ({ paths, add, remove: removed, front: true, preview });
   const path = `${place}/captions/tags`;
-  const preview = useMutation({ mutationFn: () => post<{ changes: { path: string; before: string | null; after: string }[] }>(path, body(true)) });
+  const preview = useMutation({ mutationFn: () => post<{ changes: CaptionChange[] }>(path, body(true)) });
   const apply = useMutation({ mutationFn: () => post(path, body(false)), onSuccess: onDone });
   const isEmpty = add.length + removed.length === 0;
   return (
@@ -59,9 +62,9 @@ function TagForm({ dataset, place, paths, onDone }: { dataset: string; place: st
       <TagsInput label={t("bulk.add")} value={add} onChange={setAdd} searchValue={typed} onSearchChange={setTyped} openOnFocus={false} data={useCompletion(dataset, typed)} splitChars={[","]} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
       <TagsInput label={t("bulk.removeTags")} value={removed} onChange={setRemoved} splitChars={[","]} clearButtonProps={{ "aria-label": t("common.clear") }} />
       {preview.data && (
-        <div className="code" style={{ maxHeight: 220, overflow: "auto" }} tabIndex={0}>
-          <Text size="sm" fw={600} mb={6}>{t("bulk.changes", { count: preview.data.changes.length })}</Text>
-          {preview.data.changes.slice(0, 20).map((one) => <Text key={one.path} size="xs" mb={6}><b>{one.path}</b><br /><s>{one.before}</s><br />{one.after}</Text>)}
+        <div>
+          <Text size="sm" fw={600} mb={6} role="status">{t("bulk.changes", { count: preview.data.changes.length })}</Text>
+          {preview.data.changes.length > 0 && <CaptionDiff changes={preview.data.changes.slice(0, MOST_SHOWN)} total={preview.data.changes.length} />}
         </div>
       )}
       <ErrorState error={preview.error ?? apply.error} />

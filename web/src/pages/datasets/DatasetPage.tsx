@@ -1,9 +1,9 @@
-import { Button, Group, Select, Stack, TextInput } from "@mantine/core";
-import { useDebouncedValue } from "@mantine/hooks";
-import { IconArrowBackUp, IconPhoto, IconSearch } from "@tabler/icons-react";
+import { Button, Collapse, Group, Select, Stack, TextInput } from "@mantine/core";
+import { useDebouncedValue, useDisclosure } from "@mantine/hooks";
+import { IconArrowBackUp, IconPhoto, IconSearch, IconTag } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
-import { useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { post } from "../../api/client";
 import { auditQuery, datasetQuery, tagsQuery } from "../../api/queries";
@@ -20,6 +20,8 @@ import { Findings } from "./Findings";
 import { ImageCell } from "./ImageCell";
 import { type ImageFilter, useImages } from "./useImages";
 import { useUpload } from "./useUpload";
+
+const Triggers = lazy(() => import("./Triggers").then((found) => ({ default: found.Triggers })));
 
 export function DatasetPage() {
   const { t } = useTranslation();
@@ -38,8 +40,20 @@ export function DatasetPage() {
       {sending.progress && <ProgressLine says={t("photos.sending", { done: sending.progress.done, total: sending.progress.total })} percent={Math.round((100 * sending.progress.done) / sending.progress.total)} />}
       <ErrorState error={sending.error} />
       {row.images > 0 && <Findings dataset={name} stamp={row.changed} />}
+      {row.images > 0 && <TriggersCard name={name} stamp={`${row.changed} ${row.undo?.number ?? 0}`} />}
       <Images name={name} stamp={row.changed} />
     </Stack>
+  );
+}
+
+function TriggersCard({ name, stamp }: { name: string; stamp: string }) {
+  const { t } = useTranslation();
+  const [opened, { toggle }] = useDisclosure();
+  return (
+    <div>
+      <Button variant="default" leftSection={<IconTag size={17} aria-hidden />} onClick={toggle} aria-expanded={opened}>{opened ? t("runs.triggers.hide") : t("runs.triggers.show")}</Button>
+      <Collapse expanded={opened}>{opened && <div className="card" style={{ marginTop: 12 }}><Suspense fallback={<LoadingState what={t("runs.triggers.loading")} />}><Triggers name={name} stamp={stamp} /></Suspense></div>}</Collapse>
+    </div>
   );
 }
 

@@ -13,8 +13,10 @@ interface State {
   step: number;
   dataset: string | null;
   subject: Subject | null;
+  /** Settings of the recipe that are the user's own, by dotted key. */
+  settings: Record<string, unknown>;
 }
-const START: State = { step: 0, dataset: null, subject: null };
+const START: State = { step: 0, dataset: null, subject: null, settings: {} };
 
 /** From photos to a training in three steps. Where one is outlives the tab. */
 export function NewSubject() {
@@ -40,7 +42,7 @@ export function NewSubject() {
         <NameStep dataset={state.dataset} subject={state.subject} onBack={() => change({ step: 0 })} onNext={(subject, dataset) => change({ subject, dataset, step: 2 })} />
       )}
       {state.step === 2 && state.dataset && state.subject && (
-        <PlanStep dataset={state.dataset} subject={state.subject} onBack={() => change({ step: 1 })} onStarted={() => setState(START)} />
+        <PlanStep dataset={state.dataset} subject={state.subject} settings={state.settings} onSettings={(settings) => change({ settings })} onBack={() => change({ step: 1 })} onStarted={() => setState(START)} />
       )}
     </div>
   );

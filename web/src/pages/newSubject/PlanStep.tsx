@@ -1,9 +1,9 @@
 import { Alert, Button, Collapse, Group, NumberInput, SimpleGrid, Stack, Table, Text } from "@mantine/core";
-import { useDebouncedValue, useDisclosure } from "@mantine/hooks";
-import { IconAlertTriangle, IconFlame } from "@tabler/icons-react";
-import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useDisclosure } from "@mantine/hooks";
+import { IconAdjustments, IconAlertTriangle, IconFlame } from "@tabler/icons-react";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
+import { lazy, Suspense } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiError, post } from "../../api/client";
 import type { Plan, Run } from "../../api/types";
@@ -11,12 +11,18 @@ import { ErrorState, LoadingState } from "../../components/States";
 import { ShowAsCode } from "../../components/ShowAsCode";
 import { bytesText } from "../../components/files";
 import { useDuration } from "../../components/duration";
+import { setOptions, useRecipePlan } from "../recipe/useRecipePlan";
+import type { Values } from "../recipe/schema";
 import type { Subject } from "./NameStep";
 import { safeName } from "./names";
+
+const RecipeForm = lazy(() => import("../recipe/RecipeForm").then((found) => ({ default: found.RecipeForm })));
 
 interface Props {
   dataset: string;
   subject: Subject;
+  settings: Values;
+  onSettings: (settings: Values) => void;
   onBack: () => void;
   onStarted: () => void;
 }
@@ -35,17 +41,18 @@ export async function addRun(name: string, asked: object): Promise<Run> {
 }
 
 /** What the training comes to, in plain words, and the button that starts it. */
-export function PlanStep({ dataset, subject, onBack, onStarted }: Props) {
+export function PlanStep({ dataset, subject, settings, onSettings, onBack, onStarted }: Props) {
   const { t } = useTranslation();
   const client = useQueryClient();
   const navigate = useNavigate();
-  const [most, setMost] = useState<number | null>(null);
-  const [steps] = useDebouncedValue(most, 600);
-  const asked = { ...(steps ? { settings: { "train.steps": steps } } : {}), dataset, subject: `${subject.trigger} ${subject.classWord}`, kind: subject.kind, base: subject.base };
-  const plan = useQuery({ queryKey: ["plan", asked], queryFn: () => post<Plan>("/plans", asked), staleTime: 0, placeholderData: keepPreviousData });
+  const { "train.steps": most, ...others } = settings;
+  const asked = { dataset, subject: `${subject.trigger} ${subject.classWord}`, kind: subject.kind, base: subject.base };
+  const planned = useRecipePlan(asked, settings);
+  const { plan, error } = planned;
+  const [opened, { toggle }] = useDisclosure(Object.keys(others).length > 0);
   const name = safeName(subject.name) || dataset;
   const start = useMutation({
-    mutationFn: () => addRun(name, asked),
+    mutationFn: () => addRun(name, planned.body),
     onSuccess: async (run) => {
       await client.invalidateQueries({ queryKey: ["runs"] });
       onStarted();
@@ -54,17 +61,23 @@ export function PlanStep({ dataset, subject, onBack, onStarted }: Props) {
   });
   return (
     <Stack gap="lg">
-      {plan.isPending && <LoadingState what={t("plan.loading")} />}
-      <ErrorState error={plan.error} onRetry={() => void plan.refetch()} />
-      {plan.data && <Figures plan={plan.data} most={most} onMost={setMost} />}
-      {plan.data?.warnings.map((text) => <Alert key={text} color="orange" icon={<IconAlertTriangle aria-hidden />}>{text}</Alert>)}
-      {plan.data && <Reasons plan={plan.data} />}
+      {!plan && !error && <LoadingState what={t("plan.loading")} />}
+      {(!plan || !opened) && <ErrorState error={error} onRetry={planned.retry} />}
+      {plan && <Figures plan={plan} most={typeof most === "number" ? most : null} onMost={(steps) => onSettings(steps === null ? others : { ...others, "train.steps": steps })} />}
+      {plan?.warnings.map((text) => <Alert key={text} color="orange" icon={<IconAlertTriangle aria-hidden />}>{text}</Alert>)}
+      {plan && (
+        <div>
+          <Button variant="default" leftSection={<IconAdjustments size={18} aria-hidden />} onClick={toggle} aria-expanded={opened}>{opened ? t("runs.form.hide") : t("runs.form.show")}</Button>
+          {opened && <div className="card" style={{ marginTop: 12 }}><Suspense fallback={<LoadingState what={t("runs.form.loading")} />}><RecipeForm settings={settings} onSettings={onSettings} of={planned} /></Suspense></div>}
+        </div>
+      )}
+      {plan && <Reasons plan={plan} />}
       <ErrorState error={start.error} />
       <Group justify="space-between">
         <Button size="md" variant="default" onClick={onBack}>{t("new.back")}</Button>
         <Group gap="xs">
-          <ShowAsCode example={() => ({ command: `bakehouse train datasets/${dataset} --subject "${asked.subject}" --kind ${subject.kind} --base ${subject.base} --run runs/${name}`, method: "POST", path: "/runs", body: asked })} />
-          <Button size="md" leftSection={<IconFlame size={19} aria-hidden />} onClick={() => start.mutate()} loading={start.isPending} disabled={!plan.data || plan.isPlaceholderData || most !== steps}>{t("plan.train")}</Button>
+          <ShowAsCode example={() => ({ command: `bakehouse train datasets/${dataset} --subject "${asked.subject}" --kind ${subject.kind} --base ${subject.base} --run runs/${name}${setOptions(settings)}`, method: "POST", path: "/runs", body: planned.body })} />
+          <Button size="md" leftSection={<IconFlame size={19} aria-hidden />} onClick={() => start.mutate()} loading={start.isPending} disabled={!planned.isCurrent}>{t("plan.train")}</Button>
         </Group>
       </Group>
     </Stack>

@@ -5,21 +5,9 @@ import { useEffect, useRef } from "react";
 import { useTranslation } from "react-i18next";
 import uPlot from "uplot";
 import type { Losses } from "../../api/types";
+import { smoothed } from "./smoothed";
 
 const HEIGHT = 240;
-
-/** Means over the last steps, a twentieth of them all: single steps say little. */
-function smoothed(values: (number | null)[]): (number | null)[] {
-  const share = 1 - 1 / Math.max(1, values.length / 20);
-  let mean = 0;
-  let weight = 0;
-  return values.map((value) => {
-    if (value === null) return null;
-    mean = share * mean + (1 - share) * value;
-    weight = share * weight + (1 - share);
-    return mean / weight;
-  });
-}
 
 /** The loss over the steps, that of the subject and that of the class images apart where both exist. */
 export function LossChart({ losses }: { losses: Losses }) {

@@ -17,6 +17,8 @@ import { Evaluation } from "./Evaluation";
 import { RunState, useRunLine } from "./RunRow";
 import { SampleStrip } from "./SampleStrip";
 
+const BlindTest = lazy(() => import("./BlindTest").then((found) => ({ default: found.BlindTest })));
+const EditRecipe = lazy(() => import("./EditRecipe").then((found) => ({ default: found.EditRecipe })));
 const LossChart = lazy(() => import("./LossChart").then((found) => ({ default: found.LossChart })));
 
 export function Training() {
@@ -25,6 +27,7 @@ export function Training() {
   const { data: run, isPending, error, refetch } = useQuery(runQuery(name));
   const isActive = run !== undefined && ["waiting", "running", "stopping"].includes(run.state);
   const doing = useRunEvents(name, isActive);
+  const mayTrain = useScope("train");
   if (isPending) return <LoadingState what={t("run.loading")} />;
   if (!run) return <div className="page"><PageHead title={name} /><ErrorState error={error} onRetry={() => void refetch()} /></div>;
   return (
@@ -32,9 +35,11 @@ export function Training() {
       <PageHead title={run.name} text={<RunState run={run} />}><Actions run={run} /></PageHead>
       <Stack gap={34}>
         <Progress run={run} doing={doing} />
+        {run.started === null && run.job !== null && mayTrain && <Section title={t("runs.form.editTitle")}><Suspense fallback={<LoadingState what={t("runs.form.loading")} />}><EditRecipe run={run} /></Suspense></Section>}
         <Section title={t("run.samples")}><SampleStrip run={name} isActive={isActive} /></Section>
         <Section title={t("run.loss")}><Curve name={name} isActive={isActive} /></Section>
         {run.weights.length > 0 && <Evaluation run={run} />}
+        {run.report && mayTrain && run.kind !== "slider" && <Section title={t("runs.blind.title")}><Suspense fallback={<LoadingState what={t("runs.blind.loading")} />}><BlindTest run={run.name} /></Suspense></Section>}
         {run.weights.length > 0 && <Section title={t("run.files")}><Files run={run} /></Section>}
       </Stack>
     </div>
