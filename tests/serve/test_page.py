@@ -108,6 +108,14 @@ def test_a_prompt_is_explained(running):
     found = running.post("/api/v1/prompt", {"prompt": "a (red hoodie <lora:zwx:0.5>"}).json()
     assert "never closed" in found["warnings"][0]
     assert found["adapters"] == [{"name": "zwx", "text": 0.5, "unet": 0.5}]
+    found = running.post("/api/v1/prompt", {"prompt": "a (cat:1.3), [x|y]", "negative": "(red)"}).json()
+    parts = [(one["text"], one["kind"], one["weight"]) for one in found["parts"]]
+    assert parts[:3] == [("a ", "text", 1.0), ("(", "syntax", 1.3), ("cat", "text", 1.3)]
+    assert ("x", "alternation", 1.0) in parts and "".join(text for text, *_ in parts) == "a (cat:1.3), [x|y]"
+    assert found["negative_parts"][1] == {"text": "red", "kind": "text", "weight": 1.1}
+    assert [one["text"] for one in found["tree"][0]["inside"]] == [
+        "text 'a '", "emphasis 1.3", "text ', '", "alternation of 2",
+    ]  # fmt: skip
 
 
 def test_tags_are_completed(running):
@@ -134,6 +142,21 @@ def test_settings_of_a_picture_of_another_program_are_read(running):
     }  # fmt: skip
     assert found["model"] is None
     assert len(found["notes"]) == 2 and "CodeFormer" in found["notes"][0] and "other" in found["notes"][1]
+
+
+def test_regions_and_the_second_pass_of_a_picture_are_read(running):
+    settings = {
+        "Steps": 4, "Region 1": "left: a cat", "Region 2": "50,0,100,80: a dog <lora:x:0.5>", "Region base": "0.2",
+        "Region edge": "1", "Hires upscale": "1.5", "Hires upscaler": "Nope", "Denoising strength": "0.4",
+    }  # fmt: skip
+    found = running.post("/api/v1/recall", {"infotext": str(Infotext.make("two", "", settings))}).json()
+    rows = [{"area": "left", "prompt": "a cat"}, {"area": "50,0,100,80", "prompt": "a dog <lora:x:0.5>"}]
+    assert found["request"]["regions"] == {"regions": rows, "base": 0.2, "edge": 1.0}
+    assert found["request"]["hires"] == {"scale": 1.5, "upscaler": "Latent", "steps": None, "strength": 0.4}
+    assert found["notes"] == ["the upscaler Nope is not installed here; Latent is used"]
+    settings = {"Region 1": "mask=/etc/passwd.png: a cat", "Region 2": "nowhere: a dog"}
+    found = running.post("/api/v1/recall", {"infotext": str(Infotext.make("two", "", settings))}).json()
+    assert "regions" not in found["request"] and len(found["notes"]) == 2
 
 
 def test_a_picture_without_settings_is_refused(running):

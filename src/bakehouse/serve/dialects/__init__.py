@@ -6,6 +6,7 @@ from bakehouse.serve.dialects import (
     hugging_face,
     openai,
     own,
+    own_candidates,
     own_datasets,
     own_gallery,
     own_images,
@@ -20,7 +21,7 @@ from bakehouse.serve.dialects import (
 from bakehouse.serve.dialects.own_dialect import OWN
 
 OWN_ROUTES = (
-    own, own_datasets, own_gallery, own_images, own_plans, own_prompts, own_runs, own_tasks, own_tokens,
+    own, own_candidates, own_datasets, own_gallery, own_images, own_plans, own_prompts, own_runs, own_tasks, own_tokens,
 )  # fmt: skip
 """The files that add routes to bakehouse's own API."""
 DIALECTS = (

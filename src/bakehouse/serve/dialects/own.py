@@ -55,7 +55,10 @@ async def models(request: Request) -> Response:
             "state": engine.state(model),
             "estimated_time": round(engine.estimated_time(model), 1),
             "native_size": model.native_size,
-            "adapters": [{"name": one["name"], "strength": one["strength"]} for one in model.adapters],
+            "adapters": [
+                {"name": one["name"], "strength": one["strength"], "range": model.strength_range(number)}
+                for number, one in enumerate(model.adapters)
+            ],
             "triggers": model.triggers,
         }
         for model in engine.models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
@@ -13,11 +13,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
+from bakehouse.core.errors import BakehouseError
 from bakehouse.data.tag_vocabulary import load_vocabulary
 from bakehouse.data.tags import key
 from bakehouse.data.weighted_prompt import Emphasis
 from bakehouse.generation.infotext import Infotext, read_text
 from bakehouse.generation.prompt import compile_prompt
+from bakehouse.generation.prompt.describe import describe
+from bakehouse.generation.prompt.highlight import highlight
+from bakehouse.generation.region_infotext import is_region_setting, read_regions
 from bakehouse.generation.templates import library
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.saved_images import save_text
@@ -35,7 +39,7 @@ _NUMBERS: dict[str, tuple[str, type[int] | type[float]]] = {
 }
 _NO_NOTE = frozenset({
     "Version", "User", "Model hash", "Lora hashes", "TI hashes", "Hashes", "Schedule type", "RNG", "Timestep spacing",
-    "Template", "Template name",
+    "Template", "Template name", "Hires upscale", "Hires upscaler", "Hires steps",
 })  # fmt: skip
 
 
@@ -61,12 +65,22 @@ class PromptBody(BaseModel):
 
 @OWN.route("POST", "/api/v1/prompt", "read", **SHOWN)
 async def read_prompt(body: PromptBody) -> Response:
-    """Say how a prompt is read: the adapters that it names, and what in it is probably not meant so."""
+    """Say how a prompt is read: its syntax tree, its parts, the adapters that it names, and what is probably not meant.
+
+    `parts` are pieces to be shown in different ways, which joined are the prompt; `tree` is as in `bakehouse prompt`.
+    """
     found = await asyncio.to_thread(
         compile_prompt, body.prompt, body.negative, steps=body.steps, emphasis=body.emphasis
     )
     adapters = [{"name": tag.name, "text": tag.text, "unet": tag.unet} for tag in found.adapters]
-    return JSONResponse({"warnings": list(found.warnings), "adapters": adapters})
+    answer = {
+        "warnings": list(found.warnings),
+        "adapters": adapters,
+        "parts": [one.to_json() for one in highlight(body.prompt)],
+        "negative_parts": [one.to_json() for one in highlight(body.negative, negative=True)],
+        "tree": [one.to_json() for one in describe(found.prompt, body.steps)],
+    }
+    return JSONResponse(answer)
 
 
 @OWN.route("GET", "/api/v1/tags", "read", **SHOWN)
@@ -116,8 +130,11 @@ def recalled(info: Infotext, server: Server) -> dict[str, Any]:
                 notes.append(f"{name}: {value} is no number")
         elif name == "Size" and (size := _SIZE.fullmatch(value)):
             found |= {"width": int(size[1]), "height": int(size[2])}
-        elif name not in {"Sampler", "Model"} | _NO_NOTE:
+        elif name == "Denoising strength" and "Hires upscale" in settings:
+            continue
+        elif name not in {"Sampler", "Model"} | _NO_NOTE and not is_region_setting(name):
             notes.append(f"{name}: {value} is not taken over")
+    found |= _regions(settings, notes) | _hires(settings, server, notes)
     facts = server.engine.facts()
     schedule = settings.get("Schedule type") or ("Trailing" if settings.get("Timestep spacing") == "trailing" else "")
     if asked := settings.get("Sampler"):
@@ -133,6 +150,41 @@ def recalled(info: Infotext, server: Server) -> dict[str, Any]:
     if model and not is_served:
         notes.append(f"the model {model} is not served here")
     return {"request": found, "model": model if is_served else None, "notes": notes}
+
+
+def _regions(settings: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
+    """Return the regions that settings describe. Masks are files of somebody's disk: such regions are left out."""
+    masked = {name for name, text in settings.items() if is_region_setting(name) and text.startswith("mask=")}
+    if masked:
+        notes.append(f"{', '.join(sorted(masked))}: regions with a mask are not taken over")
+    try:
+        regions, _ = read_regions({name: text for name, text in settings.items() if name not in masked})
+    except BakehouseError as e:
+        notes.append(f"the regions cannot be read: {e}")
+        return {}
+    if regions is None:
+        return {}
+    rows = [{"area": str(region.area), "prompt": region.prompt} for region in regions.regions]
+    return {"regions": {"regions": rows, "base": regions.base, "edge": regions.edge}}
+
+
+def _hires(settings: Mapping[str, str], server: Server, notes: list[str]) -> dict[str, Any]:
+    """Return the second pass that settings describe; their denoising strength is that of this pass."""
+    if "Hires upscale" not in settings:
+        return {}
+    upscaler = settings.get("Hires upscaler", "Latent")
+    known = {name.lower(): name for name in server.upscalers}
+    if upscaler.lower() not in known:
+        notes.append(f"the upscaler {upscaler} is not installed here; Latent is used")
+    try:
+        found: dict[str, Any] = {"scale": float(settings["Hires upscale"])}
+        found["upscaler"] = known.get(upscaler.lower(), "Latent")
+        found["steps"] = int(settings["Hires steps"]) if "Hires steps" in settings else None
+        found["strength"] = float(settings.get("Denoising strength", "0.7"))
+    except ValueError:
+        notes.append("the settings of the second pass are no numbers")
+        return {}
+    return {"hires": found}
 
 
 def _named(text: str, rows: Iterable[dict[str, Any]], key: str) -> tuple[str | None, str]:

@@ -21,7 +21,7 @@ class TaskEntry:
     id: str
     caller: str
     kind: str
-    """`audit`, `operation`, `import`, `explain` or `evaluate`."""
+    """`audit`, `operation`, `preview`, `import`, `explain`, `extend` or `evaluate`."""
     subject: str
     """The dataset or run that it works on."""
     arguments: tuple[str, ...]
