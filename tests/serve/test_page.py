@@ -129,6 +129,28 @@ def test_the_library_of_templates_is_listed(running):
     assert {"portraits", "toys"} <= found
 
 
+def test_a_template_is_filled(running):
+    body = {"name": "portraits:1", "slots": {"subject": "a {cat|dog} __place__"}, "seed": 3}
+    first = running.post("/api/v1/templates/fill", body, "read").json()["prompt"]
+    assert first.startswith("a head-and-shoulders portrait of a {cat|dog} __place__, ") and "{light}" not in first
+    assert running.post("/api/v1/templates/fill", body, "read").json()["prompt"] == first
+    said = {**body, "slots": {"subject": "a cat", "light": "candle light"}, "form": "tags"}
+    found = running.post("/api/v1/templates/fill", said, "read").json()["prompt"]
+    assert found == "a cat, portrait, looking at viewer, candle light, grey background"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"name": "/etc/passwd"}, 404), ({"name": "portraits:99"}, 404), ({"name": "../x:1"}, 404),
+        ({"slots": {"nothing": "x"}}, 400), ({"slots": {"subject": "x" * 501}}, 400), ({"form": "verse"}, 422),
+    ],
+)  # fmt: skip
+def test_templates_that_are_not_there_are_refused(running, change, status):
+    answer = running.post("/api/v1/templates/fill", {"name": "portraits:1", **change}, "read")
+    assert answer.status_code == status and "error" in answer.json()
+
+
 def test_settings_of_a_picture_of_another_program_are_read(running):
     settings = {
         "Steps": 30, "Sampler": "DPM++ 2M Karras", "CFG scale": 6.5, "Seed": 42, "Size": "640x960", "Model": "other",

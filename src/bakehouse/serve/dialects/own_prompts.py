@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.model_catalogue.conventions import PromptForm
 from bakehouse.data.tag_vocabulary import load_vocabulary
 from bakehouse.data.tags import key
 from bakehouse.data.weighted_prompt import Emphasis
@@ -22,13 +24,15 @@ from bakehouse.generation.prompt import compile_prompt
 from bakehouse.generation.prompt.describe import describe
 from bakehouse.generation.prompt.highlight import highlight
 from bakehouse.generation.region_infotext import is_region_setting, read_regions
-from bakehouse.generation.templates import library
+from bakehouse.generation.request import ImageRequest
+from bakehouse.generation.templates import draw_prompts, library, plain_words
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.saved_images import save_text
-from bakehouse.serve.errors import ServeError
+from bakehouse.serve.errors import ServeError, bad_request
 from bakehouse.serve.server import Server, server_of
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
+_LONGEST_SLOT = 500
 _NUMBERS: dict[str, tuple[str, type[int] | type[float]]] = {
     "Steps": ("steps", int),
     "CFG scale": ("guidance", float),
@@ -61,6 +65,17 @@ class PromptBody(BaseModel):
     negative: str = Field("", max_length=20_000)
     steps: int = Field(20, ge=1, le=1000)
     emphasis: Emphasis = "original"
+
+
+class FillBody(BaseModel):
+    """A template of the library, and what fills its slots."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=100, description="Set and number, as the list has them: `portraits:3`.")
+    form: PromptForm = Field("sentences", description="Sentences, or tags for bases that are prompted so.")
+    slots: dict[str, str] = Field(default_factory=dict, max_length=20, description="Plain words; left out: by chance.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides what is left to chance.")
 
 
 @OWN.route("POST", "/api/v1/prompt", "read", **SHOWN)
@@ -114,6 +129,12 @@ async def recall(request: Request, body: RecallBody) -> Response:
 async def templates() -> Response:
     """List the library of templates."""
     return JSONResponse({"templates": _library()})
+
+
+@OWN.route("POST", "/api/v1/templates/fill", "read", **SHOWN)
+async def fill_template(body: FillBody) -> Response:
+    """Return the prompt that a template of the library comes to; the same seed gives the same."""
+    return JSONResponse(await asyncio.to_thread(_filled, body))
 
 
 def recalled(info: Infotext, server: Server) -> dict[str, Any]:
@@ -198,6 +219,22 @@ def _named(text: str, rows: Iterable[dict[str, Any]], key: str) -> tuple[str | N
         return None, ""
     longest = max(begins, key=len)
     return names[longest], text.strip()[len(longest) + 1 :]
+
+
+def _filled(body: FillBody) -> dict[str, Any]:
+    name, _, number = body.name.rpartition(":")
+    found = next((one for one in library() if one.name == name), None)
+    if found is None or not number.isdecimal() or not 1 <= int(number) <= len(found.templates):
+        raise ServeError(404, "not_found", f"there is no template {body.name!r}", hint="GET /api/v1/templates has all")
+    template = found.templates[int(number) - 1]
+    if unknown := [slot for slot in body.slots if slot not in template.slots]:
+        raise bad_request(f"{body.name} has no slot {unknown[0][:80]!r}", hint=f"it has {', '.join(template.slots)}")
+    if long := [slot for slot, words in body.slots.items() if len(words) > _LONGEST_SLOT]:
+        raise bad_request(f"slot {long[0]}: {len(body.slots[long[0]])} characters; allowed are {_LONGEST_SLOT}")
+    slots = {slot: plain_words(words.strip()) for slot, words in body.slots.items() if words.strip()}
+    request = ImageRequest(prompt="", seed=body.seed)
+    (drawn,) = draw_prompts(request, sets=[replace(found, templates=(template,))], slots=slots, form=body.form)
+    return {"prompt": drawn.request.prompt, "negative": drawn.request.negative}
 
 
 @cache
