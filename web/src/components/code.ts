@@ -68,6 +68,18 @@ export function generateCommand(body: DrawBody): string {
     add("--strength", body.image.strength);
     if (body.inpaint) words.push("--mask", "mask.png");
     if (body.inpaint?.area === "only masked") words.push("--only-masked");
+    if (body.inpaint) {
+      add("--mask-blur", body.inpaint.blur);
+      add("--masked-content", body.inpaint.content);
+      if (body.inpaint.area === "only masked") add("--padding", body.inpaint.padding);
+    }
+    const { extend } = body.image;
+    if (extend) add("--extend", Object.entries(extend).filter(([, pixels]) => pixels).map(([side, pixels]) => `${side}=${pixels}`).join(","));
+  }
+  for (const region of body.regions?.regions ?? []) add("--region", `${region.area}: ${region.prompt}`);
+  if (body.regions) {
+    add("--region-base", body.regions.base);
+    add("--region-edge", body.regions.edge);
   }
   if (body.hires) add("--hires", body.hires.scale);
   return words.map(quoted).join(" ");
