@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from bakehouse.core.errors import Problems
+from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Noted
 from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.crops import Crop, crop, crop_box, crop_caption, load_framing_rules
@@ -228,6 +228,15 @@ def test_proposals_say_where_they_are_cropped(person):
     assert found["a-portrait.png"]["source"] == "a.png" and found["a-portrait.png"]["box"] == [320, 50, 680, 450]
     apply_operation(person, Crop(boxes=("a.png:crop:0,0,900,900", "a.png:crop:0,0,800,800")))
     assert not [p for p in collect_proposals(Crop(resolution=256), scan(person)) if str(p.source) != "a.png"]
+
+
+@pytest.mark.usefixtures("one_face")
+def test_one_image_alone_is_cropped(person):
+    Image.new("RGB", (1000, 1400), "blue").save(person / "b.png")
+    found = collect_proposals(Crop(resolution=256, only=("b.png",)), scan(person))
+    assert {str(p.source) for p in found} == {"b.png"} and len(found) == 3
+    with pytest.raises(UsageError, match=r"no image 'c.png'; did you mean"):
+        collect_proposals(Crop(only=("c.png",)), scan(person))
 
 
 @pytest.mark.parametrize(

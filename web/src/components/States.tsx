@@ -27,8 +27,12 @@ export function EmptyState({ icon: Shown, title, children }: { icon: Icon; title
 
 /** What failed, and what to do about it. */
 export function ErrorState({ error, onRetry }: { error: unknown; onRetry?: () => void }) {
+  return error ? <Failure error={error} {...(onRetry ? { onRetry } : {})} /> : null;
+}
+
+/** A component of its own: its hooks are there from the first time that it is shown. */
+function Failure({ error, onRetry }: { error: unknown; onRetry?: () => void }) {
   const { t } = useTranslation();
-  if (!error) return null;
   const [message, hint] = useErrorText(error);
   return (
     <Alert color="red" icon={<IconAlertTriangle aria-hidden />} title={message} my="md" role="alert" styles={{ title: { whiteSpace: "pre-line" } }}>

@@ -19,16 +19,18 @@ export function quoted(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-export function curlOf({ method, path, body, files }: CodeExample): string {
+export function curlOf({ method, path, body, files, upload }: CodeExample): string {
   const parts = ["curl", ...(method === "GET" || (method === "POST" && (body || files)) ? [] : ["-X", method]), '-H "Authorization: Bearer $TOKEN"'];
   for (const file of files ?? []) parts.push(`-F ${quoted(`files=@${file}`)}`);
+  if (upload) parts.push(`--data-binary @${quoted(upload)}`);
   if (body !== undefined) parts.push('-H "Content-Type: application/json"', `-d ${quoted(JSON.stringify(shortened(body)))}`);
   return [...parts, `${location.origin}${address(path)}`].join(" ");
 }
 
-export function pythonOf({ method, path, body, files }: CodeExample): string {
+export function pythonOf({ method, path, body, files, upload }: CodeExample): string {
   const lines = ["import os", "", "import requests", "", `answer = requests.${method.toLowerCase()}(`, `    ${JSON.stringify(location.origin + address(path))},`, '    headers={"Authorization": f"Bearer {os.environ[\'TOKEN\']}"},'];
   if (files) lines.push(`    files=[${files.map((file) => `("files", open(${JSON.stringify(file)}, "rb"))`).join(", ")}],`);
+  if (upload) lines.push(`    data=open(${JSON.stringify(upload)}, "rb"),`);
   if (body !== undefined) lines.push(`    json=${pythonValue(shortened(body), 1)},`);
   return [...lines, ")", "answer.raise_for_status()", "print(answer.json())"].join("\n");
 }

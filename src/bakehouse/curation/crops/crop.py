@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.files import fit_file_name
 from bakehouse.core.message_text import listed
@@ -50,6 +51,8 @@ class Crop(Spec):
     """Also add what lies below the chin, as images of an outfit without who wears it."""
     character: tuple[str, ...] = ()
     """Triggers of characters, removed from the captions of headless crops."""
+    only: tuple[str, ...] = ()
+    """Images that are cropped, by their paths in the dataset; empty: all."""
     boxes: tuple[str, ...] = ()
     """Crops by hand, in place of those around faces: `PATH:FRAMING:LEFT,TOP,RIGHT,BOTTOM` in pixels."""
 
@@ -57,7 +60,7 @@ class Crop(Spec):
         """Propose new crops; existing images stay unchanged.
 
         Raises:
-            UsageError: no face detector is installed.
+            UsageError: no face detector is installed, or `only` names no image.
             Problems: boxes that cannot be read, lie outside of their image, or name none.
         """
         if self.boxes:
@@ -67,8 +70,12 @@ class Crop(Spec):
         detector, names = load_face_detector(self.faces, events.append), {images.name(r.path) for r in images}
         yield from events
         skipped: dict[str, list[PurePosixPath]] = {}
+        if unknown := [name for name in self.only if PurePosixPath(name) not in names]:
+            known = [str(name) for name in names]
+            raise UsageError(f"the dataset has no image {unknown[0]!r}{did_you_mean(unknown[0], known)}")
         still = yield from still_images(images)
-        for done, record in enumerate(still, 1):
+        wanted = [record for record in still if not self.only or str(images.name(record.path)) in self.only]
+        for done, record in enumerate(wanted, 1):
             name = images.name(record.path)
             if not is_crop(name, names):
                 image = yield from open_or_skip(record, images, open_on_white)
@@ -84,7 +91,7 @@ class Crop(Spec):
                         skipped.setdefault("too little below the chin", []).append(name)
                     else:
                         yield from self._headless_proposals(record, images, box, names)
-            yield Progress(what="detecting faces", done=done, total=len(still))
+            yield Progress(what="detecting faces", done=done, total=len(wanted))
         for reason, left in skipped.items():
             yield Noted(message=f"not cropped, {reason}: {listed(left)}")
 

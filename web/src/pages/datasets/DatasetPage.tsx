@@ -1,9 +1,9 @@
-import { Button, Group, Select, Stack, TextInput } from "@mantine/core";
+import { Button, Group, SegmentedControl, Select, Stack, TextInput } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { IconArrowBackUp, IconPhoto, IconSearch } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
-import { useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { post } from "../../api/client";
 import { auditQuery, datasetQuery, tagsQuery } from "../../api/queries";
@@ -21,11 +21,17 @@ import { ImageCell } from "./ImageCell";
 import { type ImageFilter, useImages } from "./useImages";
 import { useUpload } from "./useUpload";
 
+const Duplicates = lazy(async () => ({ default: (await import("./Duplicates")).Duplicates }));
+const Candidates = lazy(async () => ({ default: (await import("./Candidates")).Candidates }));
+type View = "images" | "twins" | "drawn";
+
 export function DatasetPage() {
   const { t } = useTranslation();
   const { name } = useParams({ strict: false }) as { name: string };
   const { data: row, error, isPending, refetch } = useQuery(datasetQuery(name));
   const sending = useUpload(name);
+  const [view, setView] = useState<View>("images");
+  const [isEditing, setEditing] = useState(false);
   if (isPending) return <LoadingState what={t("datasets.loadingOne")} />;
   if (!row) return <div className="page"><PageHead title={name} /><ErrorState error={error} onRetry={() => void refetch()} /></div>;
   return (
@@ -34,11 +40,18 @@ export function DatasetPage() {
         <ShowAsCode compact example={() => ({ command: `bakehouse captions stats datasets/${name}`, method: "GET", path: `/datasets/${encodeURIComponent(name)}/images?limit=200` })} />
         {row.undo && <Undo name={name} operation={row.undo.operation} />}
       </PageHead></div>
+      <SegmentedControl style={{ alignSelf: "flex-start", maxWidth: "100%" }} size="sm" aria-label={t("canvas.set.views.label")} value={view} onChange={(value) => setView(value as View)} data={(["images", "twins", "drawn"] as const).map((value) => ({ value, label: t(`canvas.set.views.${value}`) }))} />
+      <Suspense fallback={<LoadingState what={t("canvas.set.views.loading")} />}>
+        {view === "twins" && <Duplicates dataset={name} />}
+        {view === "drawn" && <Candidates dataset={name} />}
+      </Suspense>
+      {view === "images" && <>
       <PhotoDrop onFiles={sending.send} small />
       {sending.progress && <ProgressLine says={t("photos.sending", { done: sending.progress.done, total: sending.progress.total })} percent={Math.round((100 * sending.progress.done) / sending.progress.total)} />}
       <ErrorState error={sending.error} />
-      {row.images > 0 && <Findings dataset={name} stamp={row.changed} />}
-      <Images name={name} stamp={row.changed} />
+      {row.images > 0 && <Findings dataset={name} stamp={row.changed} paused={isEditing} />}
+      <Images name={name} stamp={row.changed} onEditing={setEditing} />
+      </>}
     </Stack>
   );
 }
@@ -60,7 +73,7 @@ function Undo({ name, operation }: { name: string; operation: string }) {
 
 const NOTHING: ImageFilter = { q: "", tag: null, caption: null, finding: null };
 
-function Images({ name, stamp }: { name: string; stamp: number }) {
+function Images({ name, stamp, onEditing }: { name: string; stamp: number; onEditing: (isEditing: boolean) => void }) {
   const { t } = useTranslation();
   const [filter, setFilter] = useState(NOTHING);
   const [q] = useDebouncedValue(filter.q, 300);
@@ -68,6 +81,7 @@ function Images({ name, stamp }: { name: string; stamp: number }) {
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [opened, setOpened] = useState<number | null>(null);
   const toggle = (path: string) => setChosen((was) => new Set(was.has(path) ? [...was].filter((one) => one !== path) : [...was, path]));
+  useEffect(() => onEditing(opened !== null), [opened, onEditing]);
   const current: DatasetImage | undefined = opened === null ? undefined : images.at(opened);
   return (
     <section aria-label={t("datasets.allImages")}>
