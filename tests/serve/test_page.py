@@ -44,6 +44,17 @@ def test_the_document_allows_only_its_own_files(running):
         assert found.status_code == 200 and "immutable" in found.headers["cache-control"]
 
 
+def test_the_service_worker_keeps_built_files_alone(running):
+    answer = running.client.get("/service-worker.js")
+    assert answer.headers["content-type"].startswith("text/javascript") and answer.headers["cache-control"] == "no-cache"
+    kept = json.loads(re.search(r"const FILES = (\[.*?\]);", answer.text)[1])
+    assert len(kept) > 20 and all(running.client.get(name.removeprefix(".")).status_code == 200 for name in kept)
+    built = {path.name for path in (FOLDER / "assets").iterdir() if path.suffix in (".js", ".css")}
+    assert built <= {name.rpartition("/")[2] for name in kept}
+    assert (FOLDER / "sources.sha256").read_text()[:16] in answer.text
+    assert "worker-src" not in running.client.get("/").headers["content-security-policy"], "script-src holds for it"
+
+
 @pytest.mark.parametrize("name", ["no.js", "..%2Findex.html", "%2e%2e%2f%2e%2e%2fapp.py"])
 def test_other_files_are_not_served(running, name):
     assert running.client.get(f"/assets/{name}").status_code == 404

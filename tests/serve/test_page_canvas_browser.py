@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bakehouse.synthesis.candidates import Candidate, Candidates, write_accept
-from tests.serve.test_page_browser import CHROMIUM, HAS_PLAYWRIGHT, MIRA, PHONE, browser, draw, new_page
+from tests.serve.test_page_browser import CHROMIUM, HAS_PLAYWRIGHT, MIRA, PHONE, browser, new_page
 
 __all__ = ["browser", "new_page"]
 pytestmark = [
@@ -40,6 +41,14 @@ def drag(page, area, start: tuple[float, float], end: tuple[float, float]) -> No
     page.mouse.up()
 
 
+def draw(page, prompt: str) -> None:
+    page.get_by_label("Prompt", exact=True).fill(prompt)
+    page.get_by_role("button", name="More settings").click()
+    page.get_by_label("Steps").fill("4")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_role("button", name=f"Open: {prompt}").first.wait_for()
+
+
 def body_shown(page) -> dict:
     """The request that the page would send, as it shows it for curl; images are shortened there."""
     page.get_by_role("button", name="Show as code").click()
@@ -52,7 +61,7 @@ def body_shown(page) -> dict:
 @pytest.fixture
 def dataset(live, request):
     """A dataset of four images, of which two are copies, and three drawn images that wait for an answer."""
-    name = f"canvas-{request.node.name.partition('[')[0][-30:].strip('_')}"
+    name = f"canvas-{re.sub(r'[^a-z]+', '-', request.node.name)[-40:].strip('-')}"
     folder, run = Path(live.ready["datasets"]) / name, Path(live.ready["runs"]) / "drew"
     folder.mkdir(parents=True)
     for number in (1, 2, 3):
@@ -124,7 +133,7 @@ def test_a_part_is_painted_over_and_edges_are_dragged(new_page):
     page.keyboard.press("e")
     page.get_by_role("button", name="Invert the mask").click()
     assert canvas.evaluate(PAINTED_SHARE) == pytest.approx(1 - by_keys, abs=0.02)
-    page.get_by_text("Draw the painted part in full resolution").click()
+    page.get_by_label("Draw the painted part in full resolution").check()
     page.get_by_label("Surroundings").fill("48")
     inpaint = body_shown(page)["inpaint"]
     assert (inpaint["area"], inpaint["padding"], inpaint["content"]) == ("only masked", 48, "original")
@@ -146,7 +155,7 @@ def test_a_template_is_chosen_and_filled(new_page):
     page.get_by_label("The prompt").get_by_text("a red {cat}").wait_for()
     page.get_by_role("button", name="Use it").click()
     prompt = "a portrait of a red {cat} as a knight in worn plate armor, banner behind, overcast sky"
-    assert page.get_by_label("Prompt").input_value() == prompt
+    assert page.get_by_label("Prompt", exact=True).input_value() == prompt
 
 
 def test_a_mask_and_a_crop_of_a_dataset_are_steps_that_can_be_undone(new_page, live, dataset):
@@ -164,7 +173,7 @@ def test_a_mask_and_a_crop_of_a_dataset_are_steps_that_can_be_undone(new_page, l
 
     page.get_by_text("Crops", exact=True).click()
     drag(page, page.get_by_role("group", name="Crops of 01.png"), (0.25, 0.1), (0.75, 0.6))
-    page.get_by_label("Framing").click()
+    page.get_by_role("combobox", name="Framing").click()
     page.get_by_role("option", name="Portrait").click()
     page.get_by_role("button", name="Add 1 crop").click()
     page.get_by_text("1 crop added.").wait_for()
@@ -183,7 +192,7 @@ def test_duplicates_and_drawn_images_are_answered_by_keys(new_page, dataset):
     for key in ("a", "r"):
         page.keyboard.press(key)
     page.get_by_role("button", name="Add 1, refuse 1").click()
-    page.get_by_text("1 image waits for an answer").wait_for()
+    page.get_by_text("1 image added.").wait_for()
     assert (dataset / "drawn-0123abcd-000-0.txt").read_text() == "mrx person, 0\n"
     assert not (dataset / "drawn-0123abcd-001-0.png").exists()
 

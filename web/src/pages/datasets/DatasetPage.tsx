@@ -3,7 +3,7 @@ import { useDebouncedValue } from "@mantine/hooks";
 import { IconArrowBackUp, IconPhoto, IconSearch } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { post } from "../../api/client";
 import { auditQuery, datasetQuery, tagsQuery } from "../../api/queries";
@@ -80,9 +80,20 @@ function Images({ name, stamp, onEditing }: { name: string; stamp: number; onEdi
   const images = useImages(name, { ...filter, q }, stamp);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [opened, setOpened] = useState<number | null>(null);
-  const toggle = (path: string) => setChosen((was) => new Set(was.has(path) ? [...was].filter((one) => one !== path) : [...was, path]));
+  const toggle = useCallback((path: string) => setChosen((was) => new Set(was.has(path) ? [...was].filter((one) => one !== path) : [...was, path])), []);
+  const { at } = images;
+  const cellOf = useCallback(
+    (i: number) => {
+      const image = at(i);
+      return <ImageCell dataset={name} image={image} index={i} chosen={image !== undefined && chosen.has(image.path)} onToggle={toggle} onOpen={setOpened} />;
+    },
+    [at, chosen, name, toggle],
+  );
   useEffect(() => onEditing(opened !== null), [opened, onEditing]);
-  const current: DatasetImage | undefined = opened === null ? undefined : images.at(opened);
+  const kept = useRef<DatasetImage>(undefined);
+  const found = opened === null ? undefined : at(opened);
+  if (found) kept.current = found;
+  const current = opened === null ? undefined : (found ?? kept.current); // while its page is fetched, the image before
   return (
     <section aria-label={t("datasets.allImages")}>
       <Filters name={name} filter={filter} onChange={setFilter} />
@@ -90,10 +101,7 @@ function Images({ name, stamp, onEditing }: { name: string; stamp: number; onEdi
       {images.isPending && <LoadingState what={t("datasets.loadingImages")} />}
       {images.total === 0 && <EmptyState icon={IconPhoto} title={t("datasets.nothingTitle")}>{t("datasets.nothingText")}</EmptyState>}
       <VirtualGrid count={images.total ?? 0} cell={176} below={38} label={t("datasets.allImages")}>
-        {(i) => {
-          const image = images.at(i);
-          return <ImageCell dataset={name} image={image} chosen={image !== undefined && chosen.has(image.path)} onToggle={toggle} onOpen={() => setOpened(i)} />;
-        }}
+        {cellOf}
       </VirtualGrid>
       {chosen.size > 0 && <BulkBar dataset={name} paths={[...chosen]} onDone={() => setChosen(new Set())} />}
       <CaptionEditor dataset={name} image={current} onClose={() => setOpened(null)} onGo={(by) => opened !== null && opened + by >= 0 && opened + by < (images.total ?? 0) && setOpened(opened + by)} />
