@@ -29,12 +29,12 @@ _HEALTH_PAUSE = 0.01
 
 
 @contextmanager
-def server(device: str) -> Iterator[tuple[str, str]]:
+def server(device: str, *options: str) -> Iterator[tuple[str, str]]:
     """Run a server; yields its URL and the token of its session."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bakehouse", "serve", "--port", "0", "--device", device, "--json"]
         process = subprocess.Popen(
-            [*command, "--data", folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [*command, "--data", folder, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         try:
             line = process.stdout.readline() if process.stdout else ""

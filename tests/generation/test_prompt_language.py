@@ -13,6 +13,7 @@ from bakehouse.data.weighted_prompt import Break, WeightedText, plain_schedule, 
 from bakehouse.generation.prompt import compile_prompt, escape, parse_negative, parse_prompt
 from bakehouse.generation.prompt.describe import describe
 from bakehouse.generation.prompt.emphasis import weighted
+from bakehouse.generation.prompt.highlight import highlight
 from bakehouse.generation.prompt.schedule import schedule, text_at
 from bakehouse.generation.prompt.syntax_tree import Alternation, Emphasized, Switch, walk
 
@@ -215,3 +216,34 @@ def test_deep_brackets_and_long_prompts_are_read() -> None:
     long = compile_prompt("a word, " * 5000 + "[a|b]", steps=10)
     assert len(long.schedule) == 10
     assert len(compile_prompt("(" * 500, steps=10).warnings) == 6
+
+
+@given(PROMPTS)
+def test_the_parts_of_a_prompt_are_the_prompt(prompt):
+    assert "".join(part.text for part in highlight(prompt)) == prompt
+    assert "".join(part.text for part in highlight(prompt, negative=True)) == prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt", "parts"),
+    [
+        ("((a)) [b]", [("a", "text", 1.21), ("b", "text", 0.91)]),
+        (
+            "(a:1.4) BREAK <lora:x:1> c # no",
+            [("a", "text", 1.4), (" BREAK ", "break", 1), ("<lora:x:1>", "tag", 1), ("# no", "comment", 1)],
+        ),
+        (
+            "[a:b:0.5] AND [c|d]",
+            [("a", "switch", 1), ("b", "switch", 1), (" ", "text", 1), ("AND", "and", 1), ("c", "alternation", 1)],
+        ),
+        ("(a, b)) x", [(")", "stray", 1)]),
+        ("(a:[1:1.5:3])", [("a", "text", 1)]),
+    ],
+)
+def test_parts_of_a_prompt_are_told_apart(prompt, parts):
+    found = [(part.text, part.kind, round(part.weight, 2)) for part in highlight(prompt)]
+    assert [one for one in parts if one not in found] == []
+
+
+def test_a_prompt_of_many_brackets_is_shown():
+    assert len(highlight("(" * 5000 + "a" + ")" * 5000)) > 1000

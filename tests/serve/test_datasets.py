@@ -362,3 +362,29 @@ def test_an_unchanged_dataset_is_not_listed_again(tmp_path, monkeypatch):
     assert len(index.refresh()) == 3
     monkeypatch.setattr(DatasetIndex, "_listed", lambda self: pytest.fail("it was listed again"))
     assert len(index.refresh()) == 3
+
+
+def test_one_of_two_copies_is_kept_with_what_the_other_knew(dataset):
+    dataset.upload(part("a.png", png((64, 48))), part("b.png", png((128, 96))), part("b.txt", b"1girl, smile"))
+    assert dataset.send("PUT", "/mask/b.png", content=png((64, 48), (255, 255, 255)))["step"] == 2
+    before = dataset.bytes()
+    assert dataset.send("POST", "/keep", {"keep": "a.png", "drop": "b.png"})["step"] == 3
+    (row,) = dataset.get("/images").json()["images"]
+    assert (row["path"], row["caption"], row["mask"]) == ("a.png", "1girl, smile", True)
+    dataset.send("POST", "/undo", {})
+    assert dataset.bytes() == before
+    assert dataset.send("POST", "/keep", {"keep": "b.png", "drop": "a.png"})["step"] == 4
+    assert dataset.names() == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"keep": "a2.png", "drop": "a2.png"}, 400), ({"keep": "a2.png", "drop": "../x.png"}, 404),
+        ({"keep": "no.png", "drop": "a2.png"}, 404), ({"keep": "a2.png"}, 422),
+    ],
+)  # fmt: skip
+def test_copies_that_are_not_there_are_refused(filled, body, status):
+    before = filled.bytes()
+    filled.send("POST", "/keep", body, status=status)
+    assert filled.bytes() == before

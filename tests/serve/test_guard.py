@@ -173,7 +173,7 @@ def test_a_body_that_is_too_large_is_not_read(running):
         ({"negative": "x" * 5000}, "negative prompt"),
         ({"hires": Hires(scale=8)}, "width"),
         ({"hires": Hires(steps=400)}, "steps"),
-        ({"image": FromImage(image="a.png", extend=Extend(right=2000))}, "width"),
+        ({"image": FromImage(image=Image.new("RGB", (512, 512)), extend=Extend(right=2000))}, "width"),
         ({"hires": Hires(upscaler="/etc/passwd")}, "unknown"),
         ({"hires": Hires(upscaler="../../model.pth")}, "unknown"),
     ],

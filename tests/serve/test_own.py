@@ -274,3 +274,13 @@ def test_metrics_count_and_name_no_caller(running):
     assert 'bakehouse_requests_total{dialect="own",status="200"}' in text
     assert "bakehouse_queue_pictures" in text
     assert "bh_" not in text
+
+
+def test_an_image_that_is_begun_from_counts_for_the_limits(running):
+    """Without a size the picture gets the image's own."""
+    large = png_text((2600, 40))
+    for path in ("/api/v1/draw", "/api/v1/jobs"):
+        answer = running.post(path, {**CAT, "image": {"data": large}})
+        assert answer.status_code == 400 and "2,600" in answer.json()["error"]["message"]
+    long = {**CAT, "width": 2000, "image": {"data": png_text((40, 200))}}
+    assert "10,000" in running.post("/api/v1/draw", long).json()["error"]["message"]

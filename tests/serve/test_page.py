@@ -44,6 +44,19 @@ def test_the_document_allows_only_its_own_files(running):
         assert found.status_code == 200 and "immutable" in found.headers["cache-control"]
 
 
+def test_the_service_worker_keeps_built_files_alone(running):
+    answer = running.client.get("/service-worker.js")
+    assert (
+        answer.headers["content-type"].startswith("text/javascript") and answer.headers["cache-control"] == "no-cache"
+    )
+    kept = json.loads(re.search(r"const FILES = (\[.*?\]);", answer.text)[1])
+    assert len(kept) > 20 and all(running.client.get(name.removeprefix(".")).status_code == 200 for name in kept)
+    built = {path.name for path in (FOLDER / "assets").iterdir() if path.suffix in (".js", ".css")}
+    assert built <= {name.rpartition("/")[2] for name in kept}
+    assert (FOLDER / "sources.sha256").read_text()[:16] in answer.text
+    assert "worker-src" not in running.client.get("/").headers["content-security-policy"], "script-src holds for it"
+
+
 @pytest.mark.parametrize("name", ["no.js", "..%2Findex.html", "%2e%2e%2f%2e%2e%2fapp.py"])
 def test_other_files_are_not_served(running, name):
     assert running.client.get(f"/assets/{name}").status_code == 404
@@ -108,6 +121,14 @@ def test_a_prompt_is_explained(running):
     found = running.post("/api/v1/prompt", {"prompt": "a (red hoodie <lora:zwx:0.5>"}).json()
     assert "never closed" in found["warnings"][0]
     assert found["adapters"] == [{"name": "zwx", "text": 0.5, "unet": 0.5}]
+    found = running.post("/api/v1/prompt", {"prompt": "a (cat:1.3), [x|y]", "negative": "(red)"}).json()
+    parts = [(one["text"], one["kind"], one["weight"]) for one in found["parts"]]
+    assert parts[:3] == [("a ", "text", 1.0), ("(", "syntax", 1.3), ("cat", "text", 1.3)]
+    assert ("x", "alternation", 1.0) in parts and "".join(text for text, *_ in parts) == "a (cat:1.3), [x|y]"
+    assert found["negative_parts"][1] == {"text": "red", "kind": "text", "weight": 1.1}
+    assert [one["text"] for one in found["tree"][0]["inside"]] == [
+        "text 'a '", "emphasis 1.3", "text ', '", "alternation of 2",
+    ]  # fmt: skip
 
 
 def test_tags_are_completed(running):
@@ -119,6 +140,28 @@ def test_tags_are_completed(running):
 def test_the_library_of_templates_is_listed(running):
     found = {one["name"] for one in running.get("/api/v1/templates").json()["templates"]}
     assert {"portraits", "toys"} <= found
+
+
+def test_a_template_is_filled(running):
+    body = {"name": "portraits:1", "slots": {"subject": "a {cat|dog} __place__"}, "seed": 3}
+    first = running.post("/api/v1/templates/fill", body, "read").json()["prompt"]
+    assert first.startswith("a head-and-shoulders portrait of a {cat|dog} __place__, ") and "{light}" not in first
+    assert running.post("/api/v1/templates/fill", body, "read").json()["prompt"] == first
+    said = {**body, "slots": {"subject": "a cat", "light": "candle light"}, "form": "tags"}
+    found = running.post("/api/v1/templates/fill", said, "read").json()["prompt"]
+    assert found == "a cat, portrait, looking at viewer, candle light, grey background"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"name": "/etc/passwd"}, 404), ({"name": "portraits:99"}, 404), ({"name": "../x:1"}, 404),
+        ({"slots": {"nothing": "x"}}, 400), ({"slots": {"subject": "x" * 501}}, 400), ({"form": "verse"}, 422),
+    ],
+)  # fmt: skip
+def test_templates_that_are_not_there_are_refused(running, change, status):
+    answer = running.post("/api/v1/templates/fill", {"name": "portraits:1", **change}, "read")
+    assert answer.status_code == status and "error" in answer.json()
 
 
 def test_settings_of_a_picture_of_another_program_are_read(running):
@@ -134,6 +177,21 @@ def test_settings_of_a_picture_of_another_program_are_read(running):
     }  # fmt: skip
     assert found["model"] is None
     assert len(found["notes"]) == 2 and "CodeFormer" in found["notes"][0] and "other" in found["notes"][1]
+
+
+def test_regions_and_the_second_pass_of_a_picture_are_read(running):
+    settings = {
+        "Steps": 4, "Region 1": "left: a cat", "Region 2": "50,0,100,80: a dog <lora:x:0.5>", "Region base": "0.2",
+        "Region edge": "1", "Hires upscale": "1.5", "Hires upscaler": "Nope", "Denoising strength": "0.4",
+    }  # fmt: skip
+    found = running.post("/api/v1/recall", {"infotext": str(Infotext.make("two", "", settings))}).json()
+    rows = [{"area": "left", "prompt": "a cat"}, {"area": "50,0,100,80", "prompt": "a dog <lora:x:0.5>"}]
+    assert found["request"]["regions"] == {"regions": rows, "base": 0.2, "edge": 1.0}
+    assert found["request"]["hires"] == {"scale": 1.5, "upscaler": "Latent", "steps": None, "strength": 0.4}
+    assert found["notes"] == ["the upscaler Nope is not installed here; Latent is used"]
+    settings = {"Region 1": "mask=/etc/passwd.png: a cat", "Region 2": "nowhere: a dog"}
+    found = running.post("/api/v1/recall", {"infotext": str(Infotext.make("two", "", settings))}).json()
+    assert "regions" not in found["request"] and len(found["notes"]) == 2
 
 
 def test_a_picture_without_settings_is_refused(running):

@@ -281,6 +281,7 @@ def test_a_run_leaves_a_plain_lora_with_its_range_and_a_strip(recipe, tmp_path):
     assert [p["strength"] for p in found["places"]] == [-1.0, 0.0, 1.0]
     if found["low"] < found["high"]:
         assert float(metadata["preferred weight"]) == found["preferred"]
+        assert metadata["bakehouse.strength_range"] == f"{found['low']}, {found['high']}"
         assert metadata["modelspec.usage_hint"].startswith(f"Slider for strengths from {found['low']:g}")
         assert any(isinstance(e, Noted) and "Slider for strengths" in e.message for e in events)
     else:

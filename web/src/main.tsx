@@ -19,6 +19,11 @@ const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?
 setNonce(nonce);
 const schemes = localStorageColorSchemeManager({ key: "bakehouse.colors" });
 
+// Keeps the page's files for when the server is away. Browsers allow it on this machine and behind TLS.
+if (import.meta.env.PROD && "serviceWorker" in navigator) {
+  addEventListener("load", () => void navigator.serviceWorker.register("./service-worker.js").catch(() => undefined));
+}
+
 await Promise.all([startLanguages(), signInByLink()]);
 const root = document.getElementById("root");
 if (root) {

@@ -22,6 +22,8 @@ from bakehouse.core.parse_json_toml_yaml import parse_json
 
 EMBEDDING = "bakehouse.embedding"
 """Key of the words that a file has vectors for: JSON of each word's settings."""
+STRENGTH_RANGE = "bakehouse.strength_range"
+"""Key of the lowest and the highest strength at which a slider was found to work: `-2, 2`."""
 
 FACTS: Mapping[str, str] = {
     "epoch": "ss_epoch",
@@ -73,6 +75,7 @@ FACTS: Mapping[str, str] = {
     "trigger_phrase": "modelspec.trigger_phrase",
     "usage_hint": "modelspec.usage_hint",
     "preferred_weight": "preferred weight",
+    "strength_range": STRENGTH_RANGE,
     "thumbnail": "modelspec.thumbnail",
     "recipe": "bakehouse.recipe",
     "triggers": "bakehouse.triggers",

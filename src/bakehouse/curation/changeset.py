@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from bakehouse.core.errors import Problems
 from bakehouse.core.files import sha256_file
@@ -58,6 +59,16 @@ class Proposal:
     """The reason, one clause with figures: "a uniform border: 12 px left, 40 px right"."""
     make_edits: Callable[[], Sequence[Edit]]
     """Compute the edits. Called only to preview or apply them, from one of several threads."""
+    source: PurePosixPath | None = None
+    """The image that this one is a crop of; of a duplicate, the copy that stays. Relative to the dataset."""
+    box: tuple[int, int, int, int] | None = None
+    """Left, top, right and bottom of a crop in `source`, in pixels."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for `--json`."""
+        found: dict[str, Any] = {"path": str(self.path), "why": self.why}
+        found |= {} if self.source is None else {"source": str(self.source)}
+        return found | ({} if self.box is None else {"box": list(self.box)})
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class AddDrawn(Spec):
         has_raw = sum(raw_path(record).is_file() for record in images) > len(images) / 2
         present = []
         for candidate in (c for c in found.items if c.name in self.accepted):
-            to = PurePosixPath(f"drawn-{self.candidates.resolve().name}-{candidate.name}")
+            to = name_in_dataset(self.candidates, candidate)
             if to in there:
                 present.append(to)
                 continue
@@ -70,6 +70,11 @@ def accept(answer: str, folder: Path | None = None) -> AddDrawn:
         found = Candidates.load(path.resolve().parent)
         accepted = read_accept(path, found)
     return AddDrawn(candidates=found.folder.resolve(), accepted=tuple(c.name for c in accepted))
+
+
+def name_in_dataset(folder: Path, candidate: Candidate) -> PurePosixPath:
+    """Return the name that a drawn image of a folder gets in the dataset."""
+    return PurePosixPath(f"drawn-{folder.resolve().name}-{candidate.name}")
 
 
 def _edits(found: Candidates, candidate: Candidate, to: PurePosixPath, *, with_raw: bool) -> list[Edit]:

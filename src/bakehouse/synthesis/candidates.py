@@ -17,6 +17,8 @@ from typing import Any
 from bakehouse.core.errors import BakehouseError, Problems, UsageError, did_you_mean
 from bakehouse.core.files import read_json, write_json, write_text
 
+FOLDER = "extend"
+"""The folder in a run that holds its extensions."""
 RECORD = "candidates.json"
 ACCEPT = "accept.txt"
 SHEET = "sheet.html"

@@ -17,13 +17,10 @@ from bakehouse.evaluation.evaluate_run import EvaluationRun
 from bakehouse.evaluation.image_cache import ImageGenerator
 from bakehouse.evaluation.image_scorers import ImageScorer
 from bakehouse.evaluation.prompt_set import EvalPrompt
-from bakehouse.synthesis.candidates import RECORD, Candidate, Candidates, write_accept
+from bakehouse.synthesis.candidates import FOLDER, RECORD, Candidate, Candidates, write_accept
 from bakehouse.synthesis.extension import Extension
 from bakehouse.synthesis.judge import Judge
 from bakehouse.synthesis.sheet import write_sheet
-
-FOLDER = "extend"
-"""The folder in a run that holds its extensions."""
 
 
 def draw_candidates(

@@ -102,7 +102,7 @@ def calibrate(
         return {}
     hint = usage_hint(found, recipe.slider.prompts[0])
     yield Noted(message=f"{hint} The strip of images is {run.report / 'slider.png'}")
-    return {"preferred_weight": found.preferred, "usage_hint": hint}
+    return {"preferred_weight": found.preferred, "strength_range": [found.low, found.high], "usage_hint": hint}
 
 
 def find_range(places: Sequence[Place]) -> SliderRange:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Noted
 from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.crops import Crop, crop, crop_box, crop_caption, load_framing_rules
@@ -200,3 +203,56 @@ def test_headless_crops_show_the_outfit_alone(person):
     assert apply_operation(person, settings) is None, "neither the image nor its crop is cropped again"
     undo(person)
     assert not (person / "a-headless.png").exists()
+
+
+def test_boxes_drawn_by_hand_are_cropped_without_a_detector(person):
+    boxes = ("a.png:portrait:300,100,700,500", "a.png:crop:0,0,1000,900", "a.png:crop:0,0,400,400")
+    step = apply_operation(person, Crop(boxes=boxes))
+    assert step is not None and step.operation == "crop"
+    sizes = {r.path.name: (r.width, r.height) for r in scan(person)}
+    assert sizes["a-portrait.png"] == (400, 400) and sizes["a-crop.png"] == (1000, 900)
+    assert sizes["a-crop-2.png"] == (400, 400)
+    assert (
+        "portrait" in (person / "a-portrait.txt").read_text() and "thigh" not in (person / "a-portrait.txt").read_text()
+    )
+    assert (person / "a-crop.txt").read_text() == (person / "a.txt").read_text() + "\n"
+    with Image.open(person / "masks/a-portrait.png") as mask:
+        assert mask.size == (400, 400) and mask.getpixel((200, 200)) == 255 and mask.getpixel((10, 10)) == 0
+    undo(person)
+    assert [r.path.name for r in scan(person)] == ["a.png"]
+
+
+@pytest.mark.usefixtures("one_face")
+def test_proposals_say_where_they_are_cropped(person):
+    found = {p.path.name: p.to_json() for p in collect_proposals(Crop(resolution=256), scan(person))}
+    assert found["a-portrait.png"]["source"] == "a.png" and found["a-portrait.png"]["box"] == [320, 50, 680, 450]
+    apply_operation(person, Crop(boxes=("a.png:crop:0,0,900,900", "a.png:crop:0,0,800,800")))
+    assert not [p for p in collect_proposals(Crop(resolution=256), scan(person)) if str(p.source) != "a.png"]
+
+
+@pytest.mark.usefixtures("one_face")
+def test_one_image_alone_is_cropped(person):
+    Image.new("RGB", (1000, 1400), "blue").save(person / "b.png")
+    found = collect_proposals(Crop(resolution=256, only=("b.png",)), scan(person))
+    assert {str(p.source) for p in found} == {"b.png"} and len(found) == 3
+    with pytest.raises(UsageError, match=r"no image 'c.png'; did you mean"):
+        collect_proposals(Crop(only=("c.png",)), scan(person))
+
+
+@pytest.mark.parametrize(
+    ("box", "says"),
+    [
+        ("a.png:portrait:0,0,5", "is not a box"),
+        ("b.png:portrait:0,0,50,50", "is no image of the dataset"),
+        ("../a.png:portrait:0,0,50,50", "is no image of the dataset"),
+        ("a.png:potrait:0,0,50,50", "did you mean"),
+        ("a.png:portrait:0,0,1001,50", "leaves the image, 1000 x 1400"),
+        ("a.png:portrait:-1,0,50,50", "leaves the image"),
+        ("a.png:portrait:50,50,50,90", "less than 16 pixels"),
+        ("a.png:portrait:90,0,50,50", "less than 16 pixels"),
+    ],
+)
+def test_boxes_that_cannot_be_are_refused_by_name(person, box, says):
+    with pytest.raises(Problems, match=r"(?s)nothing was changed.*" + re.escape(says)):
+        apply_operation(person, Crop(boxes=("a.png:crop:0,0,900,900", box)))
+    assert len(scan(person)) == 1

@@ -18,7 +18,29 @@ export const queryClient = new QueryClient({
 
 const isActive = (state: string) => ["waiting", "running", "stopping"].includes(state);
 
-export const meQuery = queryOptions({ queryKey: ["me"], queryFn: () => get<Me>("/me"), retry: (count, error) => error instanceof ApiError && error.status === NO_ANSWER && count < 60 });
+const KEPT_ME = "bakehouse.me";
+
+/** Who was signed in last: the page opens with it while the server is away. What it may do, the server decides. */
+function lastMe(): Me | undefined {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT_ME) ?? "") as Me;
+  } catch {
+    return undefined;
+  }
+}
+
+async function askMe(): Promise<Me> {
+  try {
+    const me = await get<Me>("/me");
+    localStorage.setItem(KEPT_ME, JSON.stringify(me));
+    return me;
+  } catch (failed) {
+    if (failed instanceof ApiError && failed.status === 401) localStorage.removeItem(KEPT_ME);
+    throw failed;
+  }
+}
+
+export const meQuery = queryOptions({ queryKey: ["me"], queryFn: askMe, initialData: lastMe, initialDataUpdatedAt: 0, retry: (count, error) => error instanceof ApiError && error.status === NO_ANSWER && count < 60 });
 export const modelsQuery = queryOptions({ queryKey: ["models"], queryFn: async () => (await get<{ models: Model[] }>("/models")).models });
 export const optionsQuery = queryOptions({ queryKey: ["options"], queryFn: () => get<Options>("/options"), staleTime: 600_000 });
 export const templatesQuery = queryOptions({ queryKey: ["templates"], queryFn: async () => (await get<{ templates: TemplateSet[] }>("/templates")).templates, staleTime: Infinity });

@@ -21,7 +21,7 @@ export interface Model {
   state: string;
   estimated_time: number;
   native_size: number;
-  adapters: { name: string; strength: number }[];
+  adapters: { name: string; strength: number; range: [number, number] | null }[];
   triggers: string[];
   /** The training that it is of. */
   run: string | null;
@@ -73,6 +73,22 @@ export interface Recalled {
   request: Partial<DrawBody>;
   model: string | null;
   notes: string[];
+}
+export interface PromptPart {
+  text: string;
+  kind: "text" | "syntax" | "switch" | "alternation" | "break" | "and" | "tag" | "comment" | "stray";
+  weight: number;
+}
+export interface PromptNode {
+  text: string;
+  inside?: PromptNode[];
+}
+export interface PromptReading {
+  warnings: string[];
+  adapters: { name: string; text: number; unet: number }[];
+  parts: PromptPart[];
+  negative_parts: PromptPart[];
+  tree: PromptNode[];
 }
 export interface TemplateSet {
   name: string;

@@ -1,13 +1,13 @@
 import { ActionIcon, Alert, Button, Group, Modal, Stack, Text, Tooltip } from "@mantine/core";
 import { useHotkeys } from "@mantine/hooks";
-import { IconChevronLeft, IconChevronRight, IconDownload, IconPencil, IconPhotoEdit, IconTrash } from "@tabler/icons-react";
+import { IconChevronLeft, IconChevronRight, IconDownload, IconPencil, IconTrash } from "@tabler/icons-react";
 import { useMutation } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
 import { post } from "../api/client";
 import type { Picture, Recalled } from "../api/types";
-import { changeDraft, recallDraft } from "../pages/generate/draft";
-import { dataUrl } from "./files";
+import { recallDraft } from "../pages/generate/draft";
+import { SendTo } from "./SendTo";
 import { StarButton } from "./PictureCard";
 import { useErrorText } from "./States";
 import { useDeletePicture } from "./usePictures";
@@ -55,21 +55,13 @@ function Actions({ picture, onClose }: { picture: Picture; onClose: () => void }
       await navigate({ to: "/generate" });
     },
   });
-  const begin = useMutation({
-    mutationFn: async () => dataUrl(await (await fetch(picture.url)).blob()),
-    onSuccess: async (data) => {
-      changeDraft({ image: { data, strength: 0.6 }, mask: null, prompt: picture.prompt, model: picture.model });
-      onClose();
-      await navigate({ to: "/generate" });
-    },
-  });
-  const error = again.error ?? begin.error;
+  const error = again.error;
   const [message] = useErrorText(error);
   return (
     <>
       <Group gap="xs">
         <Button leftSection={<IconPencil size={17} aria-hidden />} onClick={() => again.mutate()} loading={again.isPending}>{t("picture.again")}</Button>
-        <Button variant="default" leftSection={<IconPhotoEdit size={17} aria-hidden />} onClick={() => begin.mutate()} loading={begin.isPending}>{t("picture.begin")}</Button>
+        <SendTo url={picture.url} picture={picture} onSent={onClose} />
         <div style={{ flex: 1 }} />
         <StarButton picture={picture} />
         <Tooltip label={t("picture.download")}>

@@ -12,6 +12,8 @@ export interface CodeExample {
   body?: unknown;
   /** Files of a form, by name. */
   files?: string[];
+  /** A file that is the body. */
+  upload?: string;
 }
 
 /** What a button does, as a command line, for curl, in Python and in JavaScript. */

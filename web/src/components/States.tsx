@@ -27,6 +27,11 @@ export function EmptyState({ icon: Shown, title, children }: { icon: Icon; title
 
 /** What failed, and what to do about it. */
 export function ErrorState({ error, onRetry }: { error: unknown; onRetry?: () => void }) {
+  return error ? <Failure error={error} {...(onRetry ? { onRetry } : {})} /> : null;
+}
+
+/** A component of its own: its hooks are there from the first time that it is shown. */
+function Failure({ error, onRetry }: { error: unknown; onRetry?: () => void }) {
   const { t } = useTranslation();
   const [message, hint] = useErrorText(error);
   if (!error) return null;

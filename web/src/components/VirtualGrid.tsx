@@ -1,6 +1,6 @@
 import { useElementSize } from "@mantine/hooks";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useRef } from "react";
+import { memo, type ReactNode, useEffect, useRef } from "react";
 
 interface Props {
   count: number;
@@ -10,6 +10,7 @@ interface Props {
   below?: number;
   label: string;
   onEnd?: () => void;
+  /** The same function as long as it gives the same cells: then scrolling renders new rows alone. */
   children: (index: number) => ReactNode;
 }
 
@@ -26,6 +27,7 @@ export function VirtualGrid({ count, cell, below = 0, label, onEnd, children }: 
     estimateSize: () => side + below + GAP,
     overscan: 3,
     scrollMargin: holder.current?.offsetTop ?? 0,
+    useFlushSync: false, // a frame is not held up by rows that are out of sight
   });
   useEffect(() => rows.measure(), [rows, side]);
   const items = rows.getVirtualItems();
@@ -36,18 +38,28 @@ export function VirtualGrid({ count, cell, below = 0, label, onEnd, children }: 
   return (
     <div ref={holder}>
       <div ref={ref} role="list" aria-label={label} style={{ position: "relative", height: rows.getTotalSize() }}>
-        {items.flatMap((row) =>
-          Array.from({ length: Math.min(columns, count - row.index * columns) }, (_, column) => {
-            const index = row.index * columns + column;
-            const top = row.start - rows.options.scrollMargin;
-            return (
-              <div key={index} role="listitem" aria-setsize={count} aria-posinset={index + 1} style={{ position: "absolute", top: 0, width: side, transform: `translate(${column * (side + GAP)}px, ${top}px)` }}>
-                {children(index)}
-              </div>
-            );
-          }),
-        )}
+        {items.map((row) => <Row key={row.index} first={row.index * columns} columns={columns} count={count} side={side} top={row.start - rows.options.scrollMargin} cellOf={children} />)}
       </div>
     </div>
   );
 }
+
+interface RowProps {
+  first: number;
+  columns: number;
+  count: number;
+  side: number;
+  top: number;
+  cellOf: (index: number) => ReactNode;
+}
+
+const Row = memo(function Row({ first, columns, count, side, top, cellOf }: RowProps) {
+  return Array.from({ length: Math.min(columns, count - first) }, (_, column) => {
+    const index = first + column;
+    return (
+      <div key={index} role="listitem" aria-setsize={count} aria-posinset={index + 1} style={{ position: "absolute", top: 0, width: side, contain: "layout style", transform: `translate(${column * (side + GAP)}px, ${top}px)` }}>
+        {cellOf(index)}
+      </div>
+    );
+  });
+});

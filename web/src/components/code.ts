@@ -19,16 +19,18 @@ export function quoted(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-export function curlOf({ method, path, body, files }: CodeExample): string {
+export function curlOf({ method, path, body, files, upload }: CodeExample): string {
   const parts = ["curl", ...(method === "GET" || (method === "POST" && (body || files)) ? [] : ["-X", method]), '-H "Authorization: Bearer $TOKEN"'];
   for (const file of files ?? []) parts.push(`-F ${quoted(`files=@${file}`)}`);
+  if (upload) parts.push(`--data-binary @${quoted(upload)}`);
   if (body !== undefined) parts.push('-H "Content-Type: application/json"', `-d ${quoted(JSON.stringify(shortened(body)))}`);
   return [...parts, `${location.origin}${address(path)}`].join(" ");
 }
 
-export function pythonOf({ method, path, body, files }: CodeExample): string {
+export function pythonOf({ method, path, body, files, upload }: CodeExample): string {
   const lines = ["import os", "", "import requests", "", `answer = requests.${method.toLowerCase()}(`, `    ${JSON.stringify(location.origin + address(path))},`, '    headers={"Authorization": f"Bearer {os.environ[\'TOKEN\']}"},'];
   if (files) lines.push(`    files=[${files.map((file) => `("files", open(${JSON.stringify(file)}, "rb"))`).join(", ")}],`);
+  if (upload) lines.push(`    data=open(${JSON.stringify(upload)}, "rb"),`);
   if (body !== undefined) lines.push(`    json=${literal(shortened(body), PYTHON, 1)},`);
   return [...lines, ")", "answer.raise_for_status()", "print(answer.json())"].join("\n");
 }
@@ -97,6 +99,18 @@ export function generateCommand(body: DrawBody): string {
     add("--strength", body.image.strength);
     if (body.inpaint) words.push("--mask", "mask.png");
     if (body.inpaint?.area === "only masked") words.push("--only-masked");
+    if (body.inpaint) {
+      add("--mask-blur", body.inpaint.blur);
+      add("--masked-content", body.inpaint.content);
+      if (body.inpaint.area === "only masked") add("--padding", body.inpaint.padding);
+    }
+    const { extend } = body.image;
+    if (extend) add("--extend", Object.entries(extend).filter(([, pixels]) => pixels).map(([side, pixels]) => `${side}=${pixels}`).join(","));
+  }
+  for (const region of body.regions?.regions ?? []) add("--region", `${region.area}: ${region.prompt}`);
+  if (body.regions) {
+    add("--region-base", body.regions.base);
+    add("--region-edge", body.regions.edge);
   }
   if (body.hires) add("--hires", body.hires.scale);
   return words.map(quoted).join(" ");

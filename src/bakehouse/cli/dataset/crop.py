@@ -35,18 +35,34 @@ Characters = Annotated[
     ),
 ]
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="PATH", help="Crop this image of the folder alone. Repeatable. Default: all."),
+]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="BOX",
+        help="Crop this box, drawn by hand, instead of around faces: PATH:FRAMING:LEFT,TOP,RIGHT,BOTTOM in pixels; "
+        "the framing `crop` keeps the caption. Repeatable.",
+    ),
+]
+
 
 @expand_option_groups
 def crop(
     folder: Folder, *, framing: Framings = None, faces: Faces = "auto", resolution: Resolution = 512,
     upscale: Most = 1.3, outfit: Outfits = None, headless: Headless = False, character: Characters = None,
+    box: Boxes = None,
+    only: Only = None,
     options: RunOptions,
 ) -> None:  # fmt: skip
     """Add closer crops around the face, with adapted captions."""
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.crops import Crop
 
-    given = {"framings": framing, "outfit": outfit, "character": character}
+    given = {"framings": framing, "outfit": outfit, "character": character, "boxes": box, "only": only}
     values: dict[str, object] = {"faces": faces, "resolution": resolution, "upscale": upscale, "headless": headless}
     values |= {"framings": ()} if headless else {}
     values |= {k: v for k, v in given.items() if v}

@@ -52,8 +52,12 @@ def print_proposals(
 ) -> None:
     """Print one line for each proposal, the preview page, and the skipped files."""
     if json:
-        listed = [{"path": str(p.path), "why": p.why} for p in proposals]
-        document = {"verb": verb, "proposals": listed, "skipped": skipped_files(images), "page": page}
+        document = {
+            "verb": verb,
+            "proposals": [p.to_json() for p in proposals],
+            "skipped": skipped_files(images),
+            "page": page,
+        }
         print_json(document | messages.to_json())
         return
     _print_lines([(str(p.path), p.why) for p in proposals])

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.files import fit_file_name
 from bakehouse.core.message_text import listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.changeset import Edit, Proposal, Write
+from bakehouse.curation.changeset import Proposal
+from bakehouse.curation.crops.boxes_by_hand import propose_boxes
 from bakehouse.curation.crops.crop_captions import crop_caption
+from bakehouse.curation.crops.crop_files import crop_stem, is_crop, make_crop
 from bakehouse.curation.crops.framing import Box, Framing, crop_box, load_framing_rules
 from bakehouse.curation.crops.headless import headless_box, headless_caption, load_headless_rules
-from bakehouse.curation.open_records import mask_name, open_on_white, open_or_skip, open_record
-from bakehouse.curation.output_images import encode_png
+from bakehouse.curation.open_records import open_on_white, open_or_skip
 from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.open_image import open_image
-from bakehouse.data.provenance import read_provenance
 from bakehouse.vision.faces import Face, FaceDetectorKind, load_face_detector
 
 MAX_AREA = 0.85
@@ -51,21 +51,33 @@ class Crop(Spec):
     """Also add what lies below the chin, as images of an outfit without who wears it."""
     character: tuple[str, ...] = ()
     """Triggers of characters, removed from the captions of headless crops."""
+    only: tuple[str, ...] = ()
+    """Images that are cropped, by their paths in the dataset; empty: all."""
+    boxes: tuple[str, ...] = ()
+    """Crops by hand, in place of those around faces: `PATH:FRAMING:LEFT,TOP,RIGHT,BOTTOM` in pixels."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """Propose new crops; existing images stay unchanged.
 
         Raises:
-            UsageError: no face detector is installed.
+            UsageError: no face detector is installed, or `only` names no image.
+            Problems: boxes that cannot be read, lie outside of their image, or name none.
         """
+        if self.boxes:
+            yield from propose_boxes(self.boxes, images, outfit=self.outfit)
+            return
         events: list[Event] = []
         detector, names = load_face_detector(self.faces, events.append), {images.name(r.path) for r in images}
         yield from events
         skipped: dict[str, list[PurePosixPath]] = {}
+        if unknown := [name for name in self.only if PurePosixPath(name) not in names]:
+            known = [str(name) for name in names]
+            raise UsageError(f"the dataset has no image {unknown[0]!r}{did_you_mean(unknown[0], known)}")
         still = yield from still_images(images)
-        for done, record in enumerate(still, 1):
+        wanted = [record for record in still if not self.only or str(images.name(record.path)) in self.only]
+        for done, record in enumerate(wanted, 1):
             name = images.name(record.path)
-            if not _is_crop(name, names):
+            if not is_crop(name, names):
                 image = yield from open_or_skip(record, images, open_on_white)
                 if image is None:
                     continue
@@ -79,7 +91,7 @@ class Crop(Spec):
                         skipped.setdefault("too little below the chin", []).append(name)
                     else:
                         yield from self._headless_proposals(record, images, box, names)
-            yield Progress(what="detecting faces", done=done, total=len(still))
+            yield Progress(what="detecting faces", done=done, total=len(wanted))
         for reason, left in skipped.items():
             yield Noted(message=f"not cropped, {reason}: {listed(left)}")
 
@@ -88,27 +100,27 @@ class Crop(Spec):
     ) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(fit_file_name(_crop_stem(name, names), f"-{framing.name}.png"))
+            to = name.with_name(fit_file_name(crop_stem(name, names), f"-{framing.name}.png"))
             if to in names:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"
             why = f"{framing.tag}: {size}, face height {face.height:.0f}, scaled x{placement.scale:.2f} by its bucket"
             rules = load_framing_rules()
             captions = [crop_caption(line, framing, rules, outfit=self.outfit) for line in record.captions]
-            yield Proposal(to, why, partial(_make, record, images, box, captions, to))
+            yield Proposal(to, why, partial(make_crop, record, images, box, captions, to), source=name, box=box)
 
     def _headless_proposals(
         self, record: ImageRecord, images: ImageSet, box: Box, names: set[PurePosixPath]
     ) -> Iterator[Proposal]:
         name, rules = images.name(record.path), load_headless_rules()
-        to = name.with_name(fit_file_name(_crop_stem(name, names), f"-{rules.name}.png"))
+        to = name.with_name(fit_file_name(crop_stem(name, names), f"-{rules.name}.png"))
         if to not in names:
             why = f"{rules.tag}: {box[2] - box[0]} x {box[3] - box[1]} pixels below the chin"
             captions = [
                 headless_caption(line, rules, load_framing_rules(), characters=self.character)
                 for line in record.captions
             ]
-            yield Proposal(to, why, partial(_make, record, images, box, captions, to))
+            yield Proposal(to, why, partial(make_crop, record, images, box, captions, to), source=name, box=box)
 
     def crops(self, record: ImageRecord, face: Face) -> Iterator[tuple[Framing, Box, Placement]]:
         """Yield the crops of an image around a face that are large enough, with their bucket placements."""
@@ -136,35 +148,9 @@ class Crop(Spec):
         )
 
 
-def _make(record: ImageRecord, images: ImageSet, box: Box, captions: Sequence[str], to: PurePosixPath) -> list[Edit]:
-    """Return the writes of a crop with its caption and mask."""
-    edits: list[Edit] = [Write(to, encode_png(open_record(record).crop(box), read_provenance(record.path)))]
-    if captions:
-        edits.append(Write(to.with_suffix(".txt"), ("\n".join(captions) + "\n").encode("utf-8")))
-    if record.mask is not None:
-        whole = open_image(record.mask, background=(0, 0, 0)).convert("L").resize((record.width, record.height))
-        edits.append(Write(mask_name(record, images, to), encode_png(whole.crop(box))))
-    return edits
-
-
 def why_ambiguous(faces: list[Face]) -> str:
     """Return why it is unclear which face to crop around, or an empty string."""
     if not faces:
         return "no face found"
     rivals = [face for face in faces[1:] if face.height >= RIVAL_HEIGHT * faces[0].height]
     return "several faces of similar size" if rivals else ""
-
-
-def _crop_stem(name: PurePosixPath, names: set[PurePosixPath]) -> str:
-    """Return the stem for the names of an image's crops: its own, or `a-jpg` if `a.jpg` shares it with `a.png`."""
-    shared = any(other.with_suffix("") == name.with_suffix("") for other in names - {name})
-    return f"{name.stem}-{name.suffix[1:]}" if shared else name.stem
-
-
-def _is_crop(name: PurePosixPath, names: set[PurePosixPath]) -> bool:
-    """Return whether an image is an earlier crop of another image in the same folder."""
-    endings = [
-        f"-{f}" for f in (*(framing.name for framing in load_framing_rules().framing), load_headless_rules().name)
-    ]
-    base = next((name.stem.removesuffix(ending) for ending in endings if name.stem.endswith(ending)), None)
-    return base is not None and any(n.parent == name.parent and base == _crop_stem(n, names) for n in names)

@@ -95,7 +95,7 @@ class Dedupe(Spec):
             path = finding.other.path
             note = f"; its caption goes to {finding.keep.path.name}" if path in captions else ""
             make = partial(_edits, finding, images, caption=path in captions, mask=path in masks)
-            yield Proposal(images.name(path), finding.why + note, make)
+            yield Proposal(images.name(path), finding.why + note, make, source=images.name(finding.keep.path))
 
     def findings(
         self, images: ImageSet, find_text: FindText | None = None, *, hashes: Sequence[ImageHashes] | None = None

@@ -4,6 +4,7 @@ from bakehouse.generation.templates.drawn_prompts import (
     DrawnPrompt,
     draw_prompts,
     parse_slots,
+    plain_words,
     recorded,
     subject_slots,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "find_templates",
     "library",
     "parse_slots",
+    "plain_words",
     "read_templates",
     "recorded",
     "subject_slots",

@@ -45,6 +45,7 @@ def draw_prompts(
     slots: Mapping[str, str] | None = None,
     wildcards: Sequence[Path] = (),
     conventions: Conventions | None = None,
+    form: PromptForm | None = None,
 ) -> list[DrawnPrompt]:
     """Return the prompt of each image. It depends on the image's seed alone: any part of a series can be made again.
 
@@ -57,11 +58,12 @@ def draw_prompts(
         wildcards: folders of wildcard files, before those of the library.
         conventions: of the base. Templates get its quality words, the negative ones where the request has none, and
             its form, sentences or tags. The request's own prompt is left as it is.
+        form: in place of that of the conventions.
 
     Raises:
         UsageError: an unknown slot or wildcard, or a template that cannot be read; before any image is made.
     """
-    form: PromptForm = conventions.prompts if conventions is not None else "sentences"
+    form = form or (conventions.prompts if conventions is not None else "sentences")
     found = Wildcards([*wildcards, WILDCARDS])
     plain = {**_defaults(form), **(slots or {})}
     pool = [(template, {**_defaults(form), **s.slots, **(slots or {})}) for s in sets for template in s.templates]
@@ -87,7 +89,7 @@ def subject_slots(source: ModelSource) -> dict[str, str]:
         return {}
     concept = Recipe.load(source.run.recipe).concepts[0]
     named = {"subject": concept.subject, "class": concept.class_name, "trigger": concept.trigger_word}
-    return {name: _as_text(words) for name, words in named.items() if words}
+    return {name: plain_words(words) for name, words in named.items() if words}
 
 
 def parse_slots(texts: Iterable[str]) -> dict[str, str]:
@@ -151,7 +153,7 @@ def _check(template: Template, form: PromptForm, slots: Mapping[str, str], wildc
         raise e if known else UsageError(f"{template.where}: {e.message}", hint=e.hint) from e
 
 
-def _as_text(words: str) -> str:
+def plain_words(words: str) -> str:
     """Return words as a template that always resolves to exactly these words."""
     return "".join(f"\\{c}" if c in "{}|_$" else c for c in words)
 

@@ -104,6 +104,36 @@ def remove_images(index: DatasetIndex, paths: Sequence[str]) -> Step | None:
     return _apply(index, "remove", images_of(index, paths), "removed by hand", lambda file: Remove(file))
 
 
+def keep_one(index: DatasetIndex, keep: str, drop: str) -> Step | None:
+    """Remove one of two copies of a picture, as one step; the other gets its caption and its mask if it has none.
+
+    Raises:
+        ServeError: no such image (404), or both are the same (400).
+    """
+    if keep == drop:
+        raise bad_request(f"{keep} cannot be kept and removed")
+    kept, gone = image_of(index, keep), image_of(index, drop)
+    name, files = PurePosixPath(kept.path), _with_sidecars(index, gone)
+    edits: list[Edit] = [Remove(file) for file in files]
+    if not kept.caption and gone.caption:
+        written = _caption_proposal(index.root, kept, gone.caption)
+        edits += [] if written is None else written.make_edits()
+    if kept.mask is None and gone.mask is not None and _same_shape(kept, gone):
+        with Image.open(gone.mask) as mask:
+            edits.append(Write(name.with_name(f"{name.stem}.mask.png"), encode_png(mask.convert("L"))))
+    why = f"a copy of it, {drop}, was removed by hand"
+    return apply_proposals(index.root, "keep", [Proposal(name, why, lambda: edits)])
+
+
+def _same_shape(one: IndexedImage, other: IndexedImage) -> bool:
+    first, second = one.size(), other.size()
+    return (
+        first is not None
+        and second is not None
+        and abs(first[0] * second[1] / (first[1] * second[0]) - 1) <= SHAPE_TOLERANCE
+    )
+
+
 def move_images(index: DatasetIndex, paths: Sequence[str], folder: str) -> Step | None:
     """Move images with their captions and masks into a folder of the dataset; `` is the dataset itself.
 

@@ -8,6 +8,7 @@ from bakehouse.serve.dialects import (
     own,
     own_bases,
     own_blind_test,
+    own_candidates,
     own_datasets,
     own_gallery,
     own_images,
@@ -27,8 +28,8 @@ from bakehouse.serve.dialects import (
 from bakehouse.serve.dialects.own_dialect import OWN
 
 OWN_ROUTES = (
-    own, own_bases, own_blind_test, own_datasets, own_gallery, own_images, own_plans, own_prompts, own_publish, own_runs,
-    own_shares, own_sliders, own_tasks, own_tokens, own_triggers,
+    own, own_bases, own_blind_test, own_candidates, own_datasets, own_gallery, own_images, own_plans, own_prompts,
+    own_publish, own_runs, own_shares, own_sliders, own_tasks, own_tokens, own_triggers,
 )  # fmt: skip
 """The files that add routes to bakehouse's own API."""
 DIALECTS = (

@@ -69,7 +69,10 @@ async def models(request: Request) -> Response:
             "state": engine.state(model),
             "estimated_time": round(engine.estimated_time(model), 1),
             "native_size": model.native_size,
-            "adapters": [{"name": one["name"], "strength": one["strength"]} for one in model.adapters],
+            "adapters": [
+                {"name": one["name"], "strength": one["strength"], "range": model.strength_range(number)}
+                for number, one in enumerate(model.adapters)
+            ],
             "triggers": model.triggers,
             "run": served_runs[model.name].run if model.name in served_runs else None,
             "base": Path(str(model.facts.get("base", ""))).name if model.adapters else None,

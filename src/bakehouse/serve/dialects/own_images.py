@@ -53,6 +53,13 @@ class PathsBody(Body):
     paths: list[str] = Field(min_length=1, max_length=20_000)
 
 
+class KeepBody(Body):
+    """Two copies of one picture."""
+
+    keep: str
+    drop: str
+
+
 class MoveBody(PathsBody):
     """Images, and the folder of the dataset to move them to."""
 
@@ -192,6 +199,13 @@ async def remove_images(request: Request, name: str, body: PathsBody) -> Respons
     """Remove images with their captions and masks, as one step that can be undone."""
     index = server_of(request).datasets.index(name)
     return JSONResponse(_step(await asyncio.to_thread(edits.remove_images, index, body.paths)))
+
+
+@OWN.route("POST", "/api/v1/datasets/{name}/keep", "train", **SHOWN)
+async def keep_one_copy(request: Request, name: str, body: KeepBody) -> Response:
+    """Keep one of two copies, as one step: the other is removed, and its caption and mask fill what is missing."""
+    index = server_of(request).datasets.index(name)
+    return JSONResponse(_step(await asyncio.to_thread(edits.keep_one, index, body.keep, body.drop)))
 
 
 @OWN.route("POST", "/api/v1/datasets/{name}/move", "train", **SHOWN)

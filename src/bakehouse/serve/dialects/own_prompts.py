@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -13,18 +14,25 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
+from bakehouse.core.errors import BakehouseError
+from bakehouse.core.model_catalogue.conventions import PromptForm
 from bakehouse.data.tag_vocabulary import load_vocabulary
 from bakehouse.data.tags import key
 from bakehouse.data.weighted_prompt import Emphasis
 from bakehouse.generation.infotext import Infotext, read_text
 from bakehouse.generation.prompt import compile_prompt
-from bakehouse.generation.templates import library
+from bakehouse.generation.prompt.describe import describe
+from bakehouse.generation.prompt.highlight import highlight
+from bakehouse.generation.region_infotext import is_region_setting, read_regions
+from bakehouse.generation.request import ImageRequest
+from bakehouse.generation.templates import draw_prompts, library, plain_words
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.saved_images import save_text
-from bakehouse.serve.errors import ServeError
+from bakehouse.serve.errors import ServeError, bad_request
 from bakehouse.serve.server import Server, server_of
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
+_LONGEST_SLOT = 500
 _NUMBERS: dict[str, tuple[str, type[int] | type[float]]] = {
     "Steps": ("steps", int),
     "CFG scale": ("guidance", float),
@@ -35,7 +43,7 @@ _NUMBERS: dict[str, tuple[str, type[int] | type[float]]] = {
 }
 _NO_NOTE = frozenset({
     "Version", "User", "Model hash", "Lora hashes", "TI hashes", "Hashes", "Schedule type", "RNG", "Timestep spacing",
-    "Template", "Template name",
+    "Template", "Template name", "Hires upscale", "Hires upscaler", "Hires steps",
 })  # fmt: skip
 
 
@@ -59,14 +67,35 @@ class PromptBody(BaseModel):
     emphasis: Emphasis = "original"
 
 
+class FillBody(BaseModel):
+    """A template of the library, and what fills its slots."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=100, description="Set and number, as the list has them: `portraits:3`.")
+    form: PromptForm = Field("sentences", description="Sentences, or tags for bases that are prompted so.")
+    slots: dict[str, str] = Field(default_factory=dict, max_length=20, description="Plain words; left out: by chance.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides what is left to chance.")
+
+
 @OWN.route("POST", "/api/v1/prompt", "read", **SHOWN)
 async def read_prompt(body: PromptBody) -> Response:
-    """Say how a prompt is read: the adapters that it names, and what in it is probably not meant so."""
+    """Say how a prompt is read: its syntax tree, its parts, the adapters that it names, and what is probably not meant.
+
+    `parts` are pieces to be shown in different ways, which joined are the prompt; `tree` is as in `bakehouse prompt`.
+    """
     found = await asyncio.to_thread(
         compile_prompt, body.prompt, body.negative, steps=body.steps, emphasis=body.emphasis
     )
     adapters = [{"name": tag.name, "text": tag.text, "unet": tag.unet} for tag in found.adapters]
-    return JSONResponse({"warnings": list(found.warnings), "adapters": adapters})
+    answer = {
+        "warnings": list(found.warnings),
+        "adapters": adapters,
+        "parts": [one.to_json() for one in highlight(body.prompt)],
+        "negative_parts": [one.to_json() for one in highlight(body.negative, negative=True)],
+        "tree": [one.to_json() for one in describe(found.prompt, body.steps)],
+    }
+    return JSONResponse(answer)
 
 
 @OWN.route("GET", "/api/v1/tags", "read", **SHOWN)
@@ -102,6 +131,12 @@ async def templates() -> Response:
     return JSONResponse({"templates": _library()})
 
 
+@OWN.route("POST", "/api/v1/templates/fill", "read", **SHOWN)
+async def fill_template(body: FillBody) -> Response:
+    """Return the prompt that a template of the library comes to; the same seed gives the same."""
+    return JSONResponse(await asyncio.to_thread(_filled, body))
+
+
 def recalled(info: Infotext, server: Server) -> dict[str, Any]:
     """Return an infotext's settings as a request, the served model that it names, and notes in plain words."""
     settings = dict(info.settings)
@@ -116,8 +151,11 @@ def recalled(info: Infotext, server: Server) -> dict[str, Any]:
                 notes.append(f"{name}: {value} is no number")
         elif name == "Size" and (size := _SIZE.fullmatch(value)):
             found |= {"width": int(size[1]), "height": int(size[2])}
-        elif name not in {"Sampler", "Model"} | _NO_NOTE:
+        elif name == "Denoising strength" and "Hires upscale" in settings:
+            continue
+        elif name not in {"Sampler", "Model"} | _NO_NOTE and not is_region_setting(name):
             notes.append(f"{name}: {value} is not taken over")
+    found |= _regions(settings, notes) | _hires(settings, server, notes)
     facts = server.engine.facts()
     schedule = settings.get("Schedule type") or ("Trailing" if settings.get("Timestep spacing") == "trailing" else "")
     if asked := settings.get("Sampler"):
@@ -135,6 +173,41 @@ def recalled(info: Infotext, server: Server) -> dict[str, Any]:
     return {"request": found, "model": model if is_served else None, "notes": notes}
 
 
+def _regions(settings: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
+    """Return the regions that settings describe. Masks are files of somebody's disk: such regions are left out."""
+    masked = {name for name, text in settings.items() if is_region_setting(name) and text.startswith("mask=")}
+    if masked:
+        notes.append(f"{', '.join(sorted(masked))}: regions with a mask are not taken over")
+    try:
+        regions, _ = read_regions({name: text for name, text in settings.items() if name not in masked})
+    except BakehouseError as e:
+        notes.append(f"the regions cannot be read: {e}")
+        return {}
+    if regions is None:
+        return {}
+    rows = [{"area": str(region.area), "prompt": region.prompt} for region in regions.regions]
+    return {"regions": {"regions": rows, "base": regions.base, "edge": regions.edge}}
+
+
+def _hires(settings: Mapping[str, str], server: Server, notes: list[str]) -> dict[str, Any]:
+    """Return the second pass that settings describe; their denoising strength is that of this pass."""
+    if "Hires upscale" not in settings:
+        return {}
+    upscaler = settings.get("Hires upscaler", "Latent")
+    known = {name.lower(): name for name in server.upscalers}
+    if upscaler.lower() not in known:
+        notes.append(f"the upscaler {upscaler} is not installed here; Latent is used")
+    try:
+        found: dict[str, Any] = {"scale": float(settings["Hires upscale"])}
+        found["upscaler"] = known.get(upscaler.lower(), "Latent")
+        found["steps"] = int(settings["Hires steps"]) if "Hires steps" in settings else None
+        found["strength"] = float(settings.get("Denoising strength", "0.7"))
+    except ValueError:
+        notes.append("the settings of the second pass are no numbers")
+        return {}
+    return {"hires": found}
+
+
 def _named(text: str, rows: Iterable[dict[str, Any]], key: str) -> tuple[str | None, str]:
     """Return the row's name that a text means, and what follows it: `DPM++ 2M Karras` is DPM++ 2M, then Karras."""
     names = {alias.lower(): str(row[key]) for row in rows for alias in (row[key], *row["aliases"])}
@@ -146,6 +219,22 @@ def _named(text: str, rows: Iterable[dict[str, Any]], key: str) -> tuple[str | N
         return None, ""
     longest = max(begins, key=len)
     return names[longest], text.strip()[len(longest) + 1 :]
+
+
+def _filled(body: FillBody) -> dict[str, Any]:
+    name, _, number = body.name.rpartition(":")
+    found = next((one for one in library() if one.name == name), None)
+    if found is None or not number.isdecimal() or not 1 <= int(number) <= len(found.templates):
+        raise ServeError(404, "not_found", f"there is no template {body.name!r}", hint="GET /api/v1/templates has all")
+    template = found.templates[int(number) - 1]
+    if unknown := [slot for slot in body.slots if slot not in template.slots]:
+        raise bad_request(f"{body.name} has no slot {unknown[0][:80]!r}", hint=f"it has {', '.join(template.slots)}")
+    if long := [slot for slot, words in body.slots.items() if len(words) > _LONGEST_SLOT]:
+        raise bad_request(f"slot {long[0]}: {len(body.slots[long[0]])} characters; allowed are {_LONGEST_SLOT}")
+    slots = {slot: plain_words(words.strip()) for slot, words in body.slots.items() if words.strip()}
+    request = ImageRequest(prompt="", seed=body.seed)
+    (drawn,) = draw_prompts(request, sets=[replace(found, templates=(template,))], slots=slots, form=body.form)
+    return {"prompt": drawn.request.prompt, "negative": drawn.request.negative}
 
 
 @cache

@@ -53,6 +53,13 @@ async def icon() -> Response:
     return FileResponse(FOLDER / "icon.svg", media_type=_TYPES[".svg"], headers={"Cache-Control": "max-age=86400"})
 
 
+@PAGE.route("GET", "/service-worker.js", "open")
+async def service_worker() -> Response:
+    """Return the script that keeps the page's files in the browser. It is asked for again at each visit."""
+    headers = {"Cache-Control": "no-cache"}
+    return FileResponse(FOLDER / "service-worker.js", media_type=_TYPES[".js"], headers=headers)
+
+
 @PAGE.route("GET", "/assets/{name}", "open")
 async def asset(name: str) -> Response:
     """Return a built file. Its name holds a hash of its contents, so browsers may keep it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bakehouse.core.errors import UsageError
 from bakehouse.generation.request import ImageRequest
+from bakehouse.generation.source_image import plan_canvas
 from bakehouse.serve.errors import ServeError
 
 
@@ -48,9 +49,7 @@ class Limits:
         Raises:
             ServeError: beyond a limit (400); names the value and the limit.
         """
-        width, height = request.width or native_size, request.height or native_size
-        if request.image is not None and request.image.extend is not None:
-            width, height = request.image.extend.canvas((width, height))
+        width, height = _drawn_size(request, native_size)
         scale = 1.0 if request.hires is None else request.hires.scale
         width, height = int(width * scale), int(height * scale)
         hires_steps = 0 if request.hires is None else request.hires.steps or 0
@@ -81,3 +80,13 @@ class Limits:
                 f"upscaler {request.hires.upscaler!r} is unknown",
                 hint=f"allowed are {', '.join(sorted(known))}",
             )
+
+
+def _drawn_size(request: ImageRequest, native_size: int) -> tuple[int, int]:
+    """Return width and height of what is drawn first. An image that is begun from decides what is left open."""
+    if request.image is None:
+        return request.width or native_size, request.height or native_size
+    canvas = plan_canvas(
+        request.image, request.inpaint, width=request.width, height=request.height, multiple=1, native=native_size
+    )
+    return canvas.drawn if canvas.only_masked else canvas.canvas

@@ -21,7 +21,7 @@ class TaskEntry:
     id: str
     caller: str
     kind: str
-    """`audit`, `operation`, `import`, `explain`, `evaluate`, `publish`, `fetch` ..."""
+    """`audit`, `operation`, `preview`, `import`, `explain`, `extend`, `evaluate`, `publish`, `fetch` ..."""
     subject: str
     """The dataset, run or base model that it works on."""
     arguments: tuple[str, ...]

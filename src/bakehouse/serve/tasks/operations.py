@@ -87,7 +87,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "dataset crop": Operation(
         "Add closer crops around the face, with adapted captions.",
         {"--framing": ("cowboy_shot", "upper_body", "portrait"), "--faces": _FACES, "--resolution": "number",
-         "--upscale": "number", "--outfit": "text"},
+         "--upscale": "number", "--outfit": "text", "--box": "text", "--only": "text"},
     ),
     "dataset upscale": Operation(
         "Enlarge images that are smaller than their bucket.",

@@ -258,7 +258,7 @@ def last_progress(file: Path) -> dict[str, Any] | None:
 
 
 def _needs_device(entry: TaskEntry) -> bool:
-    return entry.kind == "evaluate"
+    return entry.kind in ("evaluate", "extend")
 
 
 def _spawn(place: Path, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:

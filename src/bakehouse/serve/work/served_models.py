@@ -12,6 +12,8 @@ from bakehouse.core.errors import UsageError, nearest
 from bakehouse.serve.errors import ServeError
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?")
+_RANGE = re.compile(r"(-?[0-9]{1,3}(?:\.[0-9]{1,6})?), (-?[0-9]{1,3}(?:\.[0-9]{1,6})?)")
+"""As `adapters.file_metadata` writes it; files come from anywhere."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class ServedModel:
     def adapters(self) -> list[dict[str, Any]]:
         """Its adapters: name, path, strength, metadata."""
         return list(self.facts.get("adapters", []))
+
+    def strength_range(self, number: int) -> tuple[float, float] | None:
+        """Return the lowest and highest useful strength of an adapter, if its training has measured them."""
+        text = str(self.adapters[number].get("metadata", {}).get("bakehouse.strength_range", ""))
+        found = _RANGE.fullmatch(text)
+        return (float(found[1]), float(found[2])) if found else None
 
     @property
     def triggers(self) -> list[str]:

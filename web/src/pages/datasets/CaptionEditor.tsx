@@ -1,13 +1,14 @@
-import { ActionIcon, Button, Group, Modal, SimpleGrid, Stack, TagsInput, Text } from "@mantine/core";
+import { ActionIcon, Button, Group, Modal, SegmentedControl, SimpleGrid, Stack, TagsInput, Text } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { IconChevronLeft, IconChevronRight } from "@tabler/icons-react";
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { get, put } from "../../api/client";
+import { encodePath, get, put } from "../../api/client";
 import { tagsQuery } from "../../api/queries";
 import type { DatasetImage } from "../../api/types";
-import { ErrorState } from "../../components/States";
+import { SendTo } from "../../components/SendTo";
+import { ErrorState, LoadingState } from "../../components/States";
 import { ShowAsCode } from "../../components/ShowAsCode";
 import { thumbnail } from "../newSubject/names";
 
@@ -23,8 +24,43 @@ export function CaptionEditor({ dataset, image, onClose, onGo }: Props) {
   const { t } = useTranslation();
   return (
     <Modal opened={image !== undefined} onClose={onClose} size="min(980px, 96vw)" title={image?.path} closeButtonProps={{ "aria-label": t("common.close") }}>
-      {image && <Editor key={image.path} dataset={dataset} image={image} onGo={onGo} />}
+      {image && <Tabs key={image.path} dataset={dataset} image={image} onGo={onGo} />}
     </Modal>
+  );
+}
+
+// Painting is fetched when it is wanted.
+const MaskTab = lazy(async () => ({ default: (await import("./MaskTab")).MaskTab }));
+const CropTab = lazy(async () => ({ default: (await import("./CropTab")).CropTab }));
+let lastTab = "caption";
+
+function Tabs({ dataset, image, onGo }: { dataset: string; image: DatasetImage; onGo: (by: number) => void }) {
+  const { t } = useTranslation();
+  const [tab, setTab] = useState(lastTab);
+  const choose = (value: string) => {
+    lastTab = value;
+    setTab(value);
+  };
+  return (
+    <Stack gap="md">
+      <Group justify="space-between">
+        <SegmentedControl size="xs" aria-label={t("canvas.set.tabs.label")} value={tab} onChange={choose} data={(["caption", "mask", "crop"] as const).map((value) => ({ value, label: t(`canvas.set.tabs.${value}`) }))} />
+        <Group gap="xs">
+          <SendTo url={`/api/v1/datasets/${encodeURIComponent(dataset)}/file/${encodePath(image.path)}`} />
+          {tab !== "caption" && (
+            <>
+              <ActionIcon variant="default" size="lg" onClick={() => onGo(-1)} aria-label={t("captions.before")}><IconChevronLeft size={18} aria-hidden /></ActionIcon>
+              <ActionIcon variant="default" size="lg" onClick={() => onGo(1)} aria-label={t("captions.next")}><IconChevronRight size={18} aria-hidden /></ActionIcon>
+            </>
+          )}
+        </Group>
+      </Group>
+      <Suspense fallback={<LoadingState what={t("canvas.loading")} />}>
+        {tab === "caption" && <Editor dataset={dataset} image={image} onGo={onGo} />}
+        {tab === "mask" && <MaskTab dataset={dataset} image={image} />}
+        {tab === "crop" && <CropTab dataset={dataset} image={image} />}
+      </Suspense>
+    </Stack>
   );
 }
 

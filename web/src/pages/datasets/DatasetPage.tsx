@@ -1,9 +1,9 @@
-import { Button, Collapse, Group, Select, Stack, TextInput } from "@mantine/core";
+import { Button, Collapse, Group, SegmentedControl, Select, Stack, TextInput } from "@mantine/core";
 import { useDebouncedValue, useDisclosure } from "@mantine/hooks";
 import { IconArrowBackUp, IconPhoto, IconSearch, IconTag } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
-import { lazy, Suspense, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { post } from "../../api/client";
 import { auditQuery, datasetQuery, tagsQuery } from "../../api/queries";
@@ -22,12 +22,17 @@ import { type ImageFilter, useImages } from "./useImages";
 import { useUpload } from "./useUpload";
 
 const Triggers = lazy(() => import("./Triggers").then((found) => ({ default: found.Triggers })));
+const Duplicates = lazy(async () => ({ default: (await import("./Duplicates")).Duplicates }));
+const Candidates = lazy(async () => ({ default: (await import("./Candidates")).Candidates }));
+type View = "images" | "twins" | "drawn";
 
 export function DatasetPage() {
   const { t } = useTranslation();
   const { name } = useParams({ strict: false }) as { name: string };
   const { data: row, error, isPending, refetch } = useQuery(datasetQuery(name));
   const sending = useUpload(name);
+  const [view, setView] = useState<View>("images");
+  const [isEditing, setEditing] = useState(false);
   if (isPending) return <LoadingState what={t("datasets.loadingOne")} />;
   if (!row) return <div className="page"><PageHead title={name} /><ErrorState error={error} onRetry={() => void refetch()} /></div>;
   return (
@@ -36,12 +41,19 @@ export function DatasetPage() {
         <ShowAsCode compact example={() => ({ command: `bakehouse captions stats datasets/${name}`, method: "GET", path: `/datasets/${encodeURIComponent(name)}/images?limit=200` })} />
         {row.undo && <Undo name={name} operation={row.undo.operation} />}
       </PageHead></div>
+      <SegmentedControl style={{ alignSelf: "flex-start", maxWidth: "100%" }} size="sm" aria-label={t("canvas.set.views.label")} value={view} onChange={(value) => setView(value as View)} data={(["images", "twins", "drawn"] as const).map((value) => ({ value, label: t(`canvas.set.views.${value}`) }))} />
+      <Suspense fallback={<LoadingState what={t("canvas.set.views.loading")} />}>
+        {view === "twins" && <Duplicates dataset={name} />}
+        {view === "drawn" && <Candidates dataset={name} />}
+      </Suspense>
+      {view === "images" && <>
       <PhotoDrop onFiles={sending.send} small />
       {sending.progress && <ProgressLine says={t("photos.sending", { done: sending.progress.done, total: sending.progress.total })} percent={Math.round((100 * sending.progress.done) / sending.progress.total)} />}
       <ErrorState error={sending.error} />
-      {row.images > 0 && <Findings dataset={name} stamp={row.changed} />}
+      {row.images > 0 && <Findings dataset={name} stamp={row.changed} paused={isEditing} />}
       {row.images > 0 && <TriggersCard name={name} stamp={`${row.changed} ${row.undo?.number ?? 0}`} />}
-      <Images name={name} stamp={row.changed} />
+      <Images name={name} stamp={row.changed} onEditing={setEditing} />
+      </>}
     </Stack>
   );
 }
@@ -74,15 +86,27 @@ function Undo({ name, operation }: { name: string; operation: string }) {
 
 const NOTHING: ImageFilter = { q: "", tag: null, caption: null, finding: null };
 
-function Images({ name, stamp }: { name: string; stamp: number }) {
+function Images({ name, stamp, onEditing }: { name: string; stamp: number; onEditing: (isEditing: boolean) => void }) {
   const { t } = useTranslation();
   const [filter, setFilter] = useState(NOTHING);
   const [q] = useDebouncedValue(filter.q, 300);
   const images = useImages(name, { ...filter, q }, stamp);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [opened, setOpened] = useState<number | null>(null);
-  const toggle = (path: string) => setChosen((was) => new Set(was.has(path) ? [...was].filter((one) => one !== path) : [...was, path]));
-  const current: DatasetImage | undefined = opened === null ? undefined : images.at(opened);
+  const toggle = useCallback((path: string) => setChosen((was) => new Set(was.has(path) ? [...was].filter((one) => one !== path) : [...was, path])), []);
+  const { at } = images;
+  const cellOf = useCallback(
+    (i: number) => {
+      const image = at(i);
+      return <ImageCell dataset={name} image={image} index={i} chosen={image !== undefined && chosen.has(image.path)} onToggle={toggle} onOpen={setOpened} />;
+    },
+    [at, chosen, name, toggle],
+  );
+  useEffect(() => onEditing(opened !== null), [opened, onEditing]);
+  const kept = useRef<DatasetImage>(undefined);
+  const found = opened === null ? undefined : at(opened);
+  if (found) kept.current = found;
+  const current = opened === null ? undefined : (found ?? kept.current); // while its page is fetched, the image before
   return (
     <section aria-label={t("datasets.allImages")}>
       <Filters name={name} filter={filter} onChange={setFilter} />
@@ -90,10 +114,7 @@ function Images({ name, stamp }: { name: string; stamp: number }) {
       {images.isPending && <LoadingState what={t("datasets.loadingImages")} />}
       {images.total === 0 && <EmptyState icon={IconPhoto} title={t("datasets.nothingTitle")}>{t("datasets.nothingText")}</EmptyState>}
       <VirtualGrid count={images.total ?? 0} cell={176} below={38} label={t("datasets.allImages")}>
-        {(i) => {
-          const image = images.at(i);
-          return <ImageCell dataset={name} image={image} chosen={image !== undefined && chosen.has(image.path)} onToggle={toggle} onOpen={() => setOpened(i)} />;
-        }}
+        {cellOf}
       </VirtualGrid>
       {chosen.size > 0 && <BulkBar dataset={name} paths={[...chosen]} onDone={() => setChosen(new Set())} />}
       <CaptionEditor dataset={name} image={current} onClose={() => setOpened(null)} onGo={(by) => opened !== null && opened + by >= 0 && opened + by < (images.total ?? 0) && setOpened(opened + by)} />

@@ -15,8 +15,11 @@ import { ProgressLine, TaskProgress } from "../../components/TaskProgress";
 import { thumbnail } from "../newSubject/names";
 import { useBases } from "../newSubject/useBases";
 
-/** What is wrong with a dataset, and one button that mends what can be mended. Each mend can be undone. */
-export function Findings({ dataset, stamp }: { dataset: string; stamp: number }) {
+/**
+ * What is wrong with a dataset, and one button that mends what can be mended. Each mend can be undone. While somebody
+ * edits an image (`paused`) the dataset is not looked at again: its commands run one at a time.
+ */
+export function Findings({ dataset, stamp, paused = false }: { dataset: string; stamp: number; paused?: boolean }) {
   const { t } = useTranslation();
   const client = useQueryClient();
   const audit = useTask(dataset, "audit", () => client.invalidateQueries({ queryKey: ["audit", dataset] }));
@@ -33,7 +36,7 @@ export function Findings({ dataset, stamp }: { dataset: string; stamp: number })
 
   const isMissing = known.error instanceof ApiError && known.error.status === 404;
   const isStale = known.data?.stale ?? false;
-  const isReady = base !== undefined && !audit.isChecking && !mend.isChecking && !audit.task && !mend.task;
+  const isReady = !paused && base !== undefined && !audit.isChecking && !mend.isChecking && !audit.task && !mend.task;
   useEffect(() => {
     if (isReady && (isMissing || isStale) && looked.current !== stamp) {
       looked.current = stamp;

@@ -1,4 +1,4 @@
-import { Alert, Button, Group, NumberInput, Select, Stack, Text, Textarea } from "@mantine/core";
+import { Alert, Button, Group, NumberInput, Select, Stack, Text } from "@mantine/core";
 import { useHotkeys } from "@mantine/hooks";
 import { notifications } from "@mantine/notifications";
 import { IconBrush, IconWand } from "@tabler/icons-react";
@@ -23,9 +23,12 @@ import { usePictures } from "../../components/usePictures";
 import { AdapterStrengths } from "./AdapterStrengths";
 import { LiveJob } from "./LiveJob";
 import { MoreSettings } from "./MoreSettings";
+import { PromptField } from "./PromptField";
 import { PromptHelp } from "./PromptHelp";
+import { RegionEditor } from "./RegionEditor";
 import { SizeChoice } from "./SizeChoice";
 import { StartPicture } from "./StartPicture";
+import { usePromptReading } from "./usePromptReading";
 
 export function Generate() {
   const { t } = useTranslation();
@@ -69,6 +72,7 @@ function Form() {
   const { models, model } = useChosenModel();
   const { data: options } = useQuery(optionsQuery);
   const mayDraw = useScope("draw");
+  const reading = usePromptReading();
   const draw = useMutation({
     mutationFn: () => post<Job>("/jobs", { ...bodyOf(draft, model), preview_every: 2 }),
     onSuccess: () => client.invalidateQueries({ queryKey: ["jobs"] }),
@@ -82,8 +86,8 @@ function Form() {
           <Select label={t("generate.model")} value={model?.name ?? null} onChange={(name) => name && changeDraft({ model: name, strengths: {} })} data={models.map((one) => one.name)} allowDeselect={false} searchable={models.length > 8} />
         )}
         <div>
-          <Textarea label={t("generate.prompt")} placeholder={t("generate.promptExample")} autosize minRows={3} maxRows={12} value={draft.prompt} onChange={(event) => changeDraft({ prompt: event.currentTarget.value })} />
-          <PromptHelp model={model} />
+          <PromptField label={t("generate.prompt")} placeholder={t("generate.promptExample")} minRows={3} value={draft.prompt} parts={reading?.parts ?? []} onChange={(prompt) => changeDraft({ prompt })} />
+          <PromptHelp model={model} reading={reading} />
         </div>
         {model && <AdapterStrengths model={model} />}
         {model && <SizeChoice native={model.native_size} />}
@@ -93,8 +97,9 @@ function Form() {
         </Group>
         {!mayDraw && <Text size="sm" c="dimmed">{t("generate.mayNot")}</Text>}
         <ErrorState error={draw.error} />
-        <StartPicture />
-        <MoreSettings model={model} options={options} />
+        <StartPicture model={model} />
+        <RegionEditor model={model} />
+        <MoreSettings model={model} options={options} reading={reading} />
         <Group justify="flex-end">
           <ShowAsCode example={() => ({ command: generateCommand(bodyOf(draft, model)), method: "POST", path: "/jobs", body: bodyOf(draft, model) })} />
         </Group>

@@ -1,12 +1,13 @@
-import { ActionIcon, Button, Collapse, Group, NumberInput, Select, SimpleGrid, Stack, Textarea, Tooltip, UnstyledButton } from "@mantine/core";
+import { ActionIcon, Button, Collapse, Group, NumberInput, Select, SimpleGrid, Stack, Tooltip, UnstyledButton } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { IconAdjustments, IconChevronDown, IconDice5 } from "@tabler/icons-react";
 import { useTranslation } from "react-i18next";
-import type { Model, Options } from "../../api/types";
+import type { Model, Options, PromptReading } from "../../api/types";
 import { changeDraft, emptySettings, useDraft } from "./draft";
+import { PromptField } from "./PromptField";
 
 /** Everything that most pictures do not need. */
-export function MoreSettings({ model, options }: { model: Model | undefined; options: Options | undefined }) {
+export function MoreSettings({ model, options, reading }: { model: Model | undefined; options: Options | undefined; reading: PromptReading | undefined }) {
   const { t } = useTranslation();
   const draft = useDraft();
   const [opened, { toggle }] = useDisclosure(false);
@@ -22,7 +23,7 @@ export function MoreSettings({ model, options }: { model: Model | undefined; opt
       </UnstyledButton>
       <Collapse expanded={opened}>
         <Stack gap="sm" pt="sm">
-          <Textarea label={t("generate.negative")} description={t("generate.negativeText")} autosize minRows={2} value={draft.negative} onChange={(event) => changeDraft({ negative: event.currentTarget.value })} />
+          <PromptField label={t("generate.negative")} description={t("generate.negativeText")} minRows={2} value={draft.negative} parts={reading?.negative_parts ?? []} onChange={(negative) => changeDraft({ negative })} />
           <SimpleGrid cols={2} spacing="sm">
             <NumberInput label={t("generate.width")} placeholder={String(model?.native_size ?? "")} min={8} step={8} max={options?.limits.side ?? 2048} value={draft.width ?? ""} onChange={(value) => changeDraft({ width: numberOrNull(value) })} />
             <NumberInput label={t("generate.height")} placeholder={String(model?.native_size ?? "")} min={8} step={8} max={options?.limits.side ?? 2048} value={draft.height ?? ""} onChange={(value) => changeDraft({ height: numberOrNull(value) })} />

@@ -1,17 +1,18 @@
-import { Button, Group, Menu, ScrollArea, Text } from "@mantine/core";
-import { useDebouncedValue } from "@mantine/hooks";
-import { IconAlertTriangle, IconBulb, IconPlus } from "@tabler/icons-react";
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { Button, Group, Popover, Text } from "@mantine/core";
+import { useDisclosure } from "@mantine/hooks";
+import { IconAlertTriangle, IconBinaryTree, IconBulb, IconPlus } from "@tabler/icons-react";
+import { lazy, Suspense } from "react";
 import { useTranslation } from "react-i18next";
-import { post } from "../../api/client";
-import { templatesQuery } from "../../api/queries";
-import type { Model } from "../../api/types";
+import type { Model, PromptNode, PromptReading } from "../../api/types";
 import { changeDraft, useDraft } from "./draft";
 
-/** Below the prompt: the model's triggers, ideas from the library, and what in the prompt is probably not meant so. */
-export function PromptHelp({ model }: { model: Model | undefined }) {
+const TemplatePicker = lazy(async () => ({ default: (await import("./TemplatePicker")).TemplatePicker }));
+
+/** Below the prompt: the model's triggers, templates of the library, and what in the prompt is probably not meant so. */
+export function PromptHelp({ model, reading }: { model: Model | undefined; reading: PromptReading | undefined }) {
   const { t } = useTranslation();
   const { prompt } = useDraft();
+  const [opened, { open, close }] = useDisclosure();
   const missing = (model?.triggers ?? []).filter((word) => !prompt.includes(word));
   return (
     <>
@@ -21,27 +22,19 @@ export function PromptHelp({ model }: { model: Model | undefined }) {
             {word}
           </Button>
         ))}
-        <Ideas subject={model?.triggers[0]} />
+        <Button size="compact-sm" variant="subtle" color="gray" leftSection={<IconBulb size={16} aria-hidden />} onClick={open}>{t("generate.ideas")}</Button>
+        {reading && prompt.trim() && <Reading tree={reading.tree} />}
       </Group>
-      <Warnings />
+      <Warnings texts={prompt.trim() ? (reading?.warnings ?? []) : []} />
+      <Suspense fallback={null}>{opened && <TemplatePicker subject={model?.triggers[0]} onClose={close} />}</Suspense>
     </>
   );
 }
 
-function Warnings() {
-  const { prompt, negative, steps } = useDraft();
-  const [asked] = useDebouncedValue(prompt, 500);
-  const { data } = useQuery({
-    queryKey: ["prompt", asked, negative, steps],
-    queryFn: () => post<{ warnings: string[] }>("/prompt", { prompt: asked, negative, steps }),
-    enabled: asked.trim() !== "",
-    placeholderData: keepPreviousData,
-    staleTime: Infinity,
-  });
-  const warnings = asked.trim() ? (data?.warnings ?? []) : [];
+function Warnings({ texts }: { texts: string[] }) {
   return (
     <div role="status">
-      {warnings.map((text) => (
+      {texts.map((text) => (
         <Group key={text} gap={7} mt={8} wrap="nowrap" align="flex-start">
           <IconAlertTriangle size={16} style={{ flexShrink: 0, marginTop: 3 }} color="var(--mantine-primary-color-filled)" aria-hidden />
           <Text size="sm">{text}</Text>
@@ -51,31 +44,19 @@ function Warnings() {
   );
 }
 
-function Ideas({ subject }: { subject: string | undefined }) {
+/** The syntax tree, as `bakehouse prompt` prints it. */
+function Reading({ tree }: { tree: PromptNode[] }) {
   const { t } = useTranslation();
-  const { prompt } = useDraft();
-  const { data: sets = [] } = useQuery(templatesQuery);
-  const simple = sets.flatMap((set) => {
-    const found = set.prompts.filter((one) => one.slots.every((slot) => slot === "subject") && !/__|\{(?!subject\})/.test(one.sentence));
-    return found.length ? [{ ...set, prompts: found }] : [];
-  });
-  if (simple.length === 0) return null;
-  const use = (sentence: string) => changeDraft({ prompt: sentence.replaceAll("{subject}", subject ?? (prompt.split(",")[0]?.trim() || t("generate.subject"))) });
   return (
-    <Menu withinPortal width={340} position="bottom-start">
-      <Menu.Target>
-        <Button size="compact-sm" variant="subtle" color="gray" leftSection={<IconBulb size={16} aria-hidden />}>{t("generate.ideas")}</Button>
-      </Menu.Target>
-      <Menu.Dropdown>
-        <ScrollArea.Autosize mah={360} type="auto">
-          {simple.map((set) => (
-            <div key={set.name}>
-              <Menu.Label>{set.name}</Menu.Label>
-              {set.prompts.map((one) => <Menu.Item key={one.name} onClick={() => use(one.sentence)}>{one.sentence.replaceAll("{subject}", subject ?? "…")}</Menu.Item>)}
-            </div>
-          ))}
-        </ScrollArea.Autosize>
-      </Menu.Dropdown>
-    </Menu>
+    <Popover position="bottom-start" width={320} withinPortal trapFocus>
+      <Popover.Target>
+        <Button size="compact-sm" variant="subtle" color="gray" leftSection={<IconBinaryTree size={16} aria-hidden />}>{t("canvas.reading")}</Button>
+      </Popover.Target>
+      <Popover.Dropdown p="xs">
+        <div className="prompt-tree" tabIndex={0} role="group" aria-label={t("canvas.reading")}><Nodes nodes={tree} /></div>
+      </Popover.Dropdown>
+    </Popover>
   );
 }
+
+const Nodes = ({ nodes }: { nodes: PromptNode[] }) => <ul>{nodes.map((one, i) => <li key={i}>{one.text}{one.inside && <Nodes nodes={one.inside} />}</li>)}</ul>;
