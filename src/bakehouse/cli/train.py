@@ -29,6 +29,14 @@ def train(
     base: BaseOption = None,
     slider: SliderOptions,
     settings: Settings = None,
+    restore: Annotated[
+        bool,
+        typer.Option(
+            "--restore",
+            help="First copy the run back from save.mirror, if the copy holds more of it.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; do not train.", rich_help_panel=OUTPUT)
     ] = False,
@@ -50,7 +58,7 @@ def train(
         print_plan(make_plan(recipe), json=json, quiet=quiet)
         return
     folder = run or (run_of(source) if source else None) or Path("runs") / recipe.title
-    render_events(_train_events(recipe, folder), json=json, quiet=quiet)
+    render_events(_train_events(recipe, folder, restore=restore), json=json, quiet=quiet)
     if json:
         return
     if recipe.kind == "slider":
@@ -58,8 +66,20 @@ def train(
     echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
 
 
-def _train_events(recipe: Recipe, folder: Path) -> Iterator[Event]:
-    """Import the trainer once progress is shown."""
+def _train_events(recipe: Recipe, folder: Path, *, restore: bool) -> Iterator[Event]:
+    """Import the trainer once progress is shown.
+
+    Raises:
+        UsageError: `--restore` without `save.mirror`.
+    """
+    if restore:
+        from bakehouse.core.errors import UsageError
+        from bakehouse.core.run_folder import Run
+        from bakehouse.training.mirror_restore import restore_from_mirror
+
+        if recipe.save.mirror is None:
+            raise UsageError("--restore: the recipe has no save.mirror", hint="pass --set save.mirror=FOLDER-OR-URL")
+        yield from restore_from_mirror(recipe.save.mirror, Run(folder))
     from bakehouse.evaluation import TrainingEvaluator
     from bakehouse.training import train
 
