@@ -103,6 +103,7 @@ def test_the_notebook_goes_the_whole_way_and_on_after_a_kill(photos, tmp_path, m
     with first.client.setup_kernel():
         first.run("train")
         assert not [o for o in first.outputs() if o.output_type in ("error", "stream")]
+        assert (project / "recipe.toml").is_file(), (project / ".commands" / "plan" / "log").read_text()
         first.press("Train")
         wait_for(lambda: run.states.is_dir() and sum(isinstance(e, Step) for e in run.history()) >= 3)
         os.kill(first.kernel, signal.SIGKILL)
