@@ -15,7 +15,7 @@ pytest.importorskip("ipywidgets", reason="the extra notebook is not installed")
 EXAMPLES = Path(str(resources.files("bakehouse"))) / "assets" / "examples" / "mira"
 
 SETTINGS = (
-    "train.steps=30 train.batch=2 prior.source=none adapter.rank=2 save.state_every_seconds=0.3 sample.steps=2 "
+    "train.steps=16 train.batch=2 prior.source=none adapter.rank=2 save.state_every_seconds=0.3 sample.steps=2 "
     "'sample.prompts=[\"zwx girl\"]' evaluate.images=1 evaluate.steps=2 evaluate.checkpoints=1 evaluate.weights=[1.0]"
 )
 """The smallest training that does everything."""

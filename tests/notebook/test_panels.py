@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import shutil
+import sys
 import threading
 import zipfile
 
@@ -244,6 +245,66 @@ def test_the_machine_is_described(shown, tmp_path, monkeypatch):
     assert words(shown[-1]).endswith("is installed. GPU: Tesla T4, 15 GB.")
     program.write_text("#!/bin/sh\nexit 9\n")
     assert machine.gpus() == []
+
+
+@pytest.fixture
+def colab(tmp_path, monkeypatch):
+    """A package as Colab brings it; the drive is a folder."""
+    package = tmp_path / "site" / "google" / "colab"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "drive.py").write_text(
+        "import pathlib\ndef mount(where): pathlib.Path(where, 'MyDrive').mkdir(parents=True)\n"
+    )
+    (package / "output.py").write_text("def eval_js(code): return 'https://' + code[-6:-1] + '-colab.example/'\n")
+    monkeypatch.syspath_prepend(str(package.parents[1]))
+    monkeypatch.setattr("bakehouse.notebook.machine.DRIVE", tmp_path / "drive")
+    for name in ("google", "google.colab", "google.colab.drive", "google.colab.output"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield package
+    for name in ("google", "google.colab", "google.colab.drive", "google.colab.output"):
+        sys.modules.pop(name, None)
+
+
+def test_on_colab_the_copy_is_on_the_drive(open_steps, colab, shown, tmp_path):
+    steps = open_steps()
+    assert steps.project.mirror == str(tmp_path / "drive" / "MyDrive" / "bakehouse" / "mira" / "runs")
+    steps = open_steps(keep_in="nowhere")
+    assert steps.project.mirror is None
+    assert "No copy is kept elsewhere" in words(shown[-1])
+    (colab / "drive.py").write_text("def mount(where): raise ValueError('mount failed')\n")
+    sys.modules.pop("google.colab.drive")
+    assert open_steps().project is None
+    assert words(shown[-1]).startswith("Google Drive was not mounted: mount failed run the cell again and allow it")
+
+
+def test_on_colab_the_server_is_reached_by_colabs_own_address(open_steps, colab, monkeypatch):
+    from bakehouse.core.errors import BakehouseError
+    from bakehouse.notebook import server
+    from bakehouse.notebook.machine import public_address
+
+    assert public_address(54321) == "https://54321-colab.example"
+    steps = open_steps(keep_in="nowhere")
+    weights = steps.project.run.weights
+    weights.mkdir(parents=True)
+    (weights / "zwx.safetensors").touch()
+    asked = []
+
+    def refused(name, arguments):
+        asked.extend(arguments)
+        raise BakehouseError("not here")
+
+    monkeypatch.setattr(steps.project.commands, "start", refused)
+    with pytest.raises(BakehouseError, match="not here"):
+        server.DrawServer(steps.project).start(lambda *_: None)
+    port = asked[asked.index("--port") + 1]
+    assert asked[asked.index("--allow-host") + 1] == f"{port}-colab.example"
+    assert asked[asked.index("--allow-origin") + 1] == f"https://{port}-colab.example"
+    (colab / "output.py").write_text("def eval_js(code): return None\n")
+    sys.modules.pop("google.colab.output")
+    with pytest.raises(BakehouseError, match="Colab gave no address for port 54321"):
+        public_address(54321)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

@@ -75,6 +75,11 @@ class Project:
         return Run(self.folder / self.run_name)
 
     @property
+    def run_recipe(self) -> str:
+        """The recipe that the run began with, a file of the project; a new plan does not change it."""
+        return f"run-{self.answers.run}.toml"
+
+    @property
     def mirror(self) -> str | None:
         """Where trainings copy their runs: `save.mirror`."""
         return None if self._copy is None else f"{self._copy.url}/{RUNS}"
@@ -117,7 +122,7 @@ class Project:
         """
         if self._copy is None:
             return
-        files = [ANSWERS, RECIPE]
+        files = [ANSWERS, RECIPE, self.run_recipe]
         for folder in (PICTURES, f"{self.run_name}/report"):
             for path in sorted((self.folder / folder).rglob("*")):
                 name = path.relative_to(self.folder).as_posix()

@@ -46,7 +46,9 @@ class MendPanel(Panel):
     def begin(self) -> None:
         self._label_undo()
         if self.project.images():
-            self.work(self._look_and_mend if self.by_itself else self._look)
+            # Photos of a training that has begun stay as they are, or it could not go on.
+            mends = self.by_itself and not self.project.answers.training
+            self.work(self._look_and_mend if mends else self._look)
         elif self.by_itself:
             self.say("error", "there are no photos yet", "add some in the panel Photos")
 

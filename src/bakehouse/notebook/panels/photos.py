@@ -43,7 +43,7 @@ class PhotosPanel(Panel):
         self.upload.observe(self._uploaded, "value")
         self.path = self.field("Or a folder or zip", value=self._source, placeholder="/content/drive/MyDrive/photos")
         self.add = self.button("Add", self._add_path, primary=True)
-        return (self.upload, row(self.path, self.add))
+        return (row(self.upload), row(self.path, self.add))
 
     def begin(self) -> None:
         self.refresh()

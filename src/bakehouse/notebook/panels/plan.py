@@ -61,8 +61,8 @@ class PlanPanel(Panel):
         return shlex.join(one for one in self.project.answers.recipe_settings if not one.startswith(_STEPS))
 
     def begin(self) -> None:
-        is_given = not self._settings or self._settings == self._known_settings()
-        if (self.project.is_planned or self.project.answers.training) and is_given:
+        known = not self._settings or shlex.split(self._settings) == list(self.project.answers.recipe_settings)
+        if self.project.answers.training or (self.project.is_planned and known):
             self._show_last()
         elif self.project.answers.subject and self.project.images():
             self.work(self._plan)

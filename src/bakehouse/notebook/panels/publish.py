@@ -70,12 +70,10 @@ class PublishPanel(Panel):
             self.say("warning", "\n".join(one["why"] for one in concerns), "tick Publish anyway, if you want to")
 
     def _publish(self) -> None:
-        if self._look()["concerns"] and not self.anyway.value:
+        words, token = [*self._words(), "--yes"], self.token.value.strip()
+        if not self.anyway.value and self._look()["concerns"]:
             return
-        token = self.token.value.strip()
-        secrets = {"HF_TOKEN": token} if token else {}
-        words = [*self._words(), "--yes"]
-        done = self.run("publish", [*words, "--json"], secrets=secrets)
+        done = self.run("publish", [*words, "--json"], secrets={"HF_TOKEN": token} if token else {})
         self.token.value = ""
         self.show_commands([words])
         self.say("done", f"published to {done['where']}: {counted(len(done['changed']), 'file')} written")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.files import write_text
 from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import EventReader
 from bakehouse.core.units import duration, number
@@ -60,14 +61,22 @@ class TrainPanel(Panel):
         project = self.project
         if project.answers.training and self._is_finished():
             raise UsageError("this training is finished", hint="Train anew begins another")
-        has_begun = project.answers.training and (project.folder / RECIPE).is_file()
         project.need_subject()
-        if not (has_begun or project.is_planned):
-            self.run("plan", [*plan_arguments(project), "--json"])
+        if not (project.answers.training and (project.folder / project.run_recipe).is_file()):
+            if not project.is_planned:
+                self.run("plan", [*plan_arguments(project), "--json"])
+            write_text(project.folder / project.run_recipe, (project.folder / RECIPE).read_text("utf-8"))
         project.answer(training="wanted")
         self.keep()
         DrawServer(project).stop()  # the device is the training's
-        arguments = ["train", RECIPE, "--run", project.run_name, *(["--restore"] if project.mirror else []), "--quiet"]
+        arguments = [
+            "train",
+            project.run_recipe,
+            "--run",
+            project.run_name,
+            *(["--restore"] if project.mirror else []),
+            "--quiet",
+        ]
         self.show_commands([arguments])
         project.commands.start(_COMMAND, arguments)
         self._follow()
