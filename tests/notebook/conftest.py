@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import shutil
+import signal
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
+
+from bakehouse.serve.tasks.command_process import CommandProcess
 
 pytest.importorskip("ipywidgets", reason="the extra notebook is not installed")
 
@@ -38,6 +43,15 @@ def press(button, panel) -> str:
     button.click()
     panel.wait()
     return said(panel)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left(tmp_path: Path) -> Iterator[None]:
+    """End the commands of the test that still run: they would outlive it."""
+    yield
+    for pid in tmp_path.rglob(".commands/*/pid"):
+        if CommandProcess(pid.parent).holds_lock:
+            os.killpg(int(pid.read_text()), signal.SIGKILL)
 
 
 @pytest.fixture

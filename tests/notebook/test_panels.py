@@ -165,9 +165,11 @@ def test_the_name_gives_a_trigger_and_the_plan_is_in_plain_words(open_steps, pho
     subject.class_word.value = "girl"
     assert press(subject.save, subject) == "saved: in prompts it is “mrx girl”; crumb learns it"
 
-    plan.most.value = 40
+    plan.most.value = "40"
     plan.settings.value = "adapter.rank"
     assert press(plan.plan, plan).startswith("'adapter.rank' is no setting")
+    plan.settings.value = "adapter.rank='3"
+    assert "No closing quotation close the quote" in press(plan.plan, plan)
     plan.settings.value = "adapter.rank=999999"
     assert "adapter.rank" in press(plan.plan, plan)
     plan.settings.value = "adapter.rank=3"
@@ -182,7 +184,7 @@ def test_the_name_gives_a_trigger_and_the_plan_is_in_plain_words(open_steps, pho
     again.plan()
     assert said(again.panels["SubjectPanel"]) == "saved: in prompts it is “mrx girl”; crumb learns it"
     assert again.panels["SubjectPanel"].class_word.value == "girl"
-    assert (again.panels["PlanPanel"].most.value, again.panels["PlanPanel"].settings.value) == (40, "adapter.rank=3")
+    assert (again.panels["PlanPanel"].most.value, again.panels["PlanPanel"].settings.value) == ("40", "adapter.rank=3")
 
 
 # --- where things are kept --------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ import nbformat
 import pytest
 
 from bakehouse.core.events import Started, Step
-from bakehouse.core.folder_lock import InUseError, locked
 from bakehouse.core.run_folder import Run
+from bakehouse.serve.tasks.command_process import CommandProcess
 from tests.notebook.conftest import SETTINGS, press, said, words
 from tools.write_notebook import NOTEBOOK
 
@@ -85,14 +85,6 @@ def wait_for(what, seconds=240.0):
     return found
 
 
-def is_locked(folder) -> bool:
-    try:
-        with locked(folder, "looking"):
-            return False
-    except InUseError:
-        return True
-
-
 def test_the_notebook_goes_the_whole_way_and_on_after_a_kill(photos, tmp_path, open_steps, monkeypatch):
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -114,20 +106,15 @@ def test_the_notebook_goes_the_whole_way_and_on_after_a_kill(photos, tmp_path, o
         os.kill(first.kernel, signal.SIGKILL)
         training = int((command / "pid").read_text())
         os.killpg(training, signal.SIGSTOP)  # so that it does not end before it is looked at
-    assert is_locked(command), "the training outlives the kernel"
+    assert CommandProcess(command).holds_lock, "the training outlives the kernel"
     os.killpg(training, signal.SIGKILL)
-    wait_for(lambda: not is_locked(command))
+    wait_for(lambda: not CommandProcess(command).holds_lock)
     stopped = max(e.step for e in run.history() if isinstance(e, Step))
     assert stopped < 16 and not run.list_weights()
 
     again = Session(tmp_path, answers | {"by_itself": True, "publish_to": "published", "person": "none"})
     with again.client.setup_kernel():
-        try:
-            again.run("probe")
-        finally:
-            server = project / ".commands" / "serve" / "pid"
-            if server.is_file():
-                os.killpg(int(server.read_text()), signal.SIGTERM)
+        again.run("probe")
     assert not [o for o in again.outputs() if o.output_type == "error"]
     (printed,) = [o.text for o in again.outputs() if o.output_type == "stream"]
     found = {name.removesuffix("Panel"): value for name, value in json.loads(printed).items()}
@@ -170,11 +157,12 @@ def same_as_a_training_that_was_not_killed(run, tmp_path):
 def comes_back_on_another_machine(open_steps, run, drive):
     """Without the folder of projects, as on a new machine, everything is copied back, and the training is found."""
     project = run.folder.parents[1]
+    CommandProcess(project / ".commands" / "serve").stop()
     before = {path.name: path.read_bytes() for path in (*run.list_weights(), *(project / "pictures").glob("*.png"))}
     shutil.rmtree(project.parent)
     steps = open_steps(name="me", folder=str(project.parent), keep_in=str(drive))
     steps.judge()
-    steps.train()
+    steps.train()  # without a click
     panel = steps.panels["TrainPanel"]
     panel.wait()
     assert said(panel).startswith("trained: 16 steps") and "<svg" in panel.curve.value and "<img" in panel.samples.value

@@ -39,7 +39,7 @@ class Panel:
         self._progress, self._message, self._result, self._commands = (self.area() for _ in range(4))
         head = self.area()
         head.value = html.styled(html.heading(self.title, self.below))
-        parts = [head, *self.controls(), self._progress, self._message, self._result, self._commands]
+        parts = [head, *self.controls(), self._progress, self._message, *self.views(), self._result, self._commands]
         self.box: Any = widgets.VBox(parts)
         self.box.add_class("bh-panel")
 
@@ -47,6 +47,10 @@ class Panel:
 
     def controls(self) -> Sequence[Any]:
         """Return the panel's widgets."""
+        return ()
+
+    def views(self) -> Sequence[Any]:
+        """Return what is shown below the message, beside the result."""
         return ()
 
     def begin(self) -> None:
@@ -81,7 +85,8 @@ class Panel:
     def field(self, words: str, kind: type[Any] = widgets.Text, **traits: Any) -> Any:
         """Return a field with its name before it."""
         layout = widgets.Layout(width="min(560px, 100%)")
-        return kind(description=words, style={"description_width": "130px"}, layout=layout, **traits)
+        style = {"description_width": "130px", **traits.pop("style", {})}
+        return kind(description=words, style=style, layout=layout, **traits)
 
     def work(self, action: Callable[[], object]) -> None:
         """Do something in a thread; what is at work already goes on alone."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from typing import Any
-
-import ipywidgets as widgets
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.message_text import counted
@@ -47,7 +46,7 @@ class PlanPanel(Panel):
     def controls(self) -> Sequence[Any]:
         given = [one for one in self.project.answers.recipe_settings if one.startswith(_STEPS)]
         most = given[-1].removeprefix(_STEPS) if given and not self._settings else ""
-        self.most = self.field("Most steps", widgets.IntText, value=int(most) if most.isdecimal() else 0)
+        self.most = self.field("Most steps", value=most, placeholder="as planned")
         self.settings = self.field(
             "More settings",
             value=self._settings or self._known_settings(),
@@ -61,7 +60,7 @@ class PlanPanel(Panel):
         return shlex.join(one for one in self.project.answers.recipe_settings if not one.startswith(_STEPS))
 
     def begin(self) -> None:
-        known = not self._settings or shlex.split(self._settings) == list(self.project.answers.recipe_settings)
+        known = not self._settings or _split(self._settings) == list(self.project.answers.recipe_settings)
         if self.project.answers.training or (self.project.is_planned and known):
             self._show_last()
         elif self.project.answers.subject and self.project.images():
@@ -71,16 +70,14 @@ class PlanPanel(Panel):
 
     def _show_last(self) -> None:
         """Show the plan that was made last, if this machine made it."""
-        printed = self.project.commands.process("plan").printed()
-        if printed:
-            self._show(parse_json(printed))
+        with contextlib.suppress(ValueError):  # nothing, or the half of what a killed command has printed
+            self._show(parse_json(self.project.commands.process("plan").printed()))
         if self.project.answers.training:
             self.say("note", "the training has begun; a new plan is for the next one")
 
     def _plan(self) -> None:
-        settings = [*shlex.split(self.settings.value), *([f"{_STEPS}{self.most.value}"] if self.most.value else [])]
-        if wrong := [one for one in settings if "=" not in one]:
-            raise UsageError(f"{wrong[0]!r} is no setting", hint="write KEY=VALUE, such as adapter.rank=16")
+        most = self.most.value.strip()
+        settings = [*_split(self.settings.value), *([f"{_STEPS}{most}"] if most else [])]
         self.project.answer(recipe_settings=settings)
         plan = self.run("plan", [*plan_arguments(self.project), "--json"])
         self.keep()
@@ -93,6 +90,21 @@ class PlanPanel(Panel):
             self.say("warning", f"this would take {duration(seconds)}", "fewer steps, a smaller base, or a GPU")
         elif plan["warnings"]:
             self.say("warning", "\n".join(plan["warnings"]))
+
+
+def _split(text: str) -> list[str]:
+    """Return the settings in a text, each `KEY=VALUE`; spaces in a value are quoted as in a shell.
+
+    Raises:
+        UsageError: one of them is no setting, or a quote is not closed.
+    """
+    try:
+        settings = shlex.split(text)
+    except ValueError as e:
+        raise UsageError(f"the settings {text!r} cannot be read: {e}", hint="close the quote") from e
+    if wrong := [one for one in settings if "=" not in one]:
+        raise UsageError(f"{wrong[0]!r} is no setting", hint="write KEY=VALUE, such as adapter.rank=16")
+    return settings
 
 
 def _figures(plan: dict[str, Any]) -> str:

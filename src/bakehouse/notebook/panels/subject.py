@@ -42,7 +42,9 @@ class SubjectPanel(Panel):
         kind = next((k for k, (_, word) in _KINDS.items() if word == class_word), None)
         kind = kind or next(k for k, (name, _) in _KINDS.items() if name == answers.kind)
         self.name = self.field("Name", placeholder="Mira")
-        self.kind = self.field("Kind", widgets.ToggleButtons, options=list(_KINDS), value=kind)
+        self.kind = self.field(
+            "Kind", widgets.ToggleButtons, options=list(_KINDS), value=kind, style={"button_width": "86px"}
+        )
         self.class_word = self.field("What it is", value=class_word or _KINDS[kind][1])
         self.trigger = self.field("Trigger", value=trigger)
         base = self._base or (answers.base if answers.subject else usual_base())

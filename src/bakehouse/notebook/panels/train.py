@@ -33,8 +33,11 @@ class TrainPanel(Panel):
         self.train = self.button("Train", self._train, primary=True)
         self.again = self.button("Train anew", self._train_anew)
         self.stop = self.button("Stop", self._stop, waits=False)
+        return (row(self.train, self.stop, self.again),)
+
+    def views(self) -> Sequence[Any]:
         self.curve, self.samples = self.area(), self.area()
-        return (row(self.train, self.stop, self.again), self.curve, self.samples)
+        return (self.curve, self.samples)
 
     def begin(self) -> None:
         commands, answers = self.project.commands, self.project.answers
