@@ -15,6 +15,7 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def turn_wheel(page: Any, seconds: float) -> list[float]:
         page.wait_for_timeout(1000 * _WHEEL_SECONDS)
     page.evaluate("cancelAnimationFrame(window.frame_request)")
     times: list[float] = page.evaluate("window.frames_seen")
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in pairwise(times)]
 
 
 def measure(url: str, token: str, dataset: str, *, seconds: float, warm: bool) -> dict[str, float]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,14 @@ def train(
     slider: SliderOptions,
     settings: Settings = None,
     devices: Devices = None,
+    restore: Annotated[
+        bool,
+        typer.Option(
+            "--restore",
+            help="First copy the run back from save.mirror, if the copy holds more of it.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; do not train.", rich_help_panel=OUTPUT)
     ] = False,
@@ -51,7 +59,7 @@ def train(
             _print_plan(recipe, json=json, quiet=quiet)
             return
         folder = run or (run_of(source) if source else None) or Path("runs") / recipe.title
-        _train(recipe, folder, ranks, json=json, quiet=quiet)
+        _train(recipe, folder, ranks, restore=restore, json=json, quiet=quiet)
 
 
 def _print_plan(recipe: Recipe, *, json: bool, quiet: bool) -> None:
@@ -61,16 +69,18 @@ def _print_plan(recipe: Recipe, *, json: bool, quiet: bool) -> None:
     print_plan(make_plan(recipe), json=json, quiet=quiet)
 
 
-def _train(recipe: Recipe, folder: Path, ranks: Ranks, *, json: bool, quiet: bool) -> None:
+def _train(recipe: Recipe, folder: Path, ranks: Ranks, *, restore: bool, json: bool, quiet: bool) -> None:
     """Train in this process, as one of several if it was started so; or start several."""
     from bakehouse.cli.render.events import render_events
 
     if recipe.train.devices > 1 and ranks.count == 1:
         from bakehouse.training.launch_ranks import launch_ranks
 
+        if restore:
+            render_events(_restore_events(recipe, folder), json=json, quiet=quiet)
         launch_ranks(recipe, folder, [*(["--json"] if json else []), *(["--quiet"] if quiet else [])])
         return
-    events = _train_events(recipe, folder, ranks)
+    events = _train_events(recipe, folder, ranks, restore=restore)
     if not ranks.is_main:
         for _ in events:
             pass
@@ -83,9 +93,26 @@ def _train(recipe: Recipe, folder: Path, ranks: Ranks, *, json: bool, quiet: boo
     echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
 
 
-def _train_events(recipe: Recipe, folder: Path, ranks: Ranks) -> Iterator[Event]:
+def _train_events(recipe: Recipe, folder: Path, ranks: Ranks, *, restore: bool) -> Iterator[Event]:
     """Import the trainer once progress is shown."""
+    if restore:
+        yield from ranks.main_events(_restore_events(recipe, folder))
     from bakehouse.evaluation import TrainingEvaluator
     from bakehouse.training import train
 
     yield from train(recipe, folder, evaluator=TrainingEvaluator, ranks=ranks)
+
+
+def _restore_events(recipe: Recipe, folder: Path) -> Generator[Event, None, None]:
+    """Copy the run back from its mirror.
+
+    Raises:
+        UsageError: the recipe has no `save.mirror`.
+    """
+    from bakehouse.core.errors import UsageError
+    from bakehouse.core.run_folder import Run
+    from bakehouse.training.mirror_restore import restore_from_mirror
+
+    if recipe.save.mirror is None:
+        raise UsageError("--restore: the recipe has no save.mirror", hint="pass --set save.mirror=FOLDER-OR-URL")
+    yield from restore_from_mirror(recipe.save.mirror, Run(folder))

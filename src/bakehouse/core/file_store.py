@@ -41,6 +41,12 @@ class FileStore(Protocol):
     def put(self, source: Path, name: str, on_bytes: OnBytes = ...) -> None:
         """Copy a file; what was there under the name is replaced when the copy is whole."""
 
+    def fetch(self, name: str, target: Path, on_bytes: OnBytes = ...) -> bool:
+        """Copy a file of the store to a path of this machine, which is there whole or not at all.
+
+        Returns False if the store has no such file.
+        """
+
     def remove(self, name: str) -> None:
         """Remove a file or folder; nothing happens if there is none."""
 
@@ -106,18 +112,19 @@ class FolderStore:
         Raises:
             BakehouseError: the folder cannot be written; says why.
         """
-        target = self.folder / _checked(name)
-        part = target.with_name(f".{target.name}.part")
-        with writing_to(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with source.open("rb") as origin, part.open("wb") as copy:
-                while chunk := origin.read(_CHUNK):
-                    copy.write(chunk)
-                    on_bytes(len(chunk))
-                copy.flush()
-                with contextlib.suppress(OSError):  # some network drives do not know it
-                    os.fsync(copy.fileno())
-            part.replace(target)
+        _copy(source, self.folder / _checked(name), on_bytes)
+
+    def fetch(self, name: str, target: Path, on_bytes: OnBytes = _ignore) -> bool:
+        """Copy a file of the folder.
+
+        Raises:
+            BakehouseError: the target cannot be written; says why.
+        """
+        source = self.folder / _checked(name)
+        if not source.is_file():
+            return False
+        _copy(source, target, on_bytes)
+        return True
 
     def remove(self, name: str) -> None:
         """Remove a file or folder."""
@@ -175,6 +182,24 @@ class FsspecStore:
                 self._fs.rm_file(target)
             self._fs.mv(part, target)
 
+    def fetch(self, name: str, target: Path, on_bytes: OnBytes = _ignore) -> bool:
+        """Copy a file of the storage.
+
+        Raises:
+            BakehouseError: the storage refuses it or cannot be reached, or the target cannot be written.
+        """
+        part = _part_of(target)
+        with writing_to(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with self._reached():
+            try:
+                self._fs.get_file(self._path(name), str(part), callback=_callback(on_bytes))
+            except FileNotFoundError:
+                return False
+        with writing_to(target):
+            part.replace(target)
+        return True
+
     def remove(self, name: str) -> None:
         """Remove a file or folder."""
         with self._reached(), contextlib.suppress(FileNotFoundError):
@@ -196,6 +221,25 @@ class FsspecStore:
             except Exception as e:
                 why = f"{type(e).__name__}: {without_password(str(e))[:300]}"
                 raise BakehouseError(f"{self.url}: {why}", hint="check the address, and your rights there") from e
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _copy(source: Path, target: Path, on_bytes: OnBytes) -> None:
+    """Copy a file under another name, then rename it."""
+    part = _part_of(target)
+    with writing_to(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as origin, part.open("wb") as copy:
+            while chunk := origin.read(_CHUNK):
+                copy.write(chunk)
+                on_bytes(len(chunk))
+            copy.flush()
+            with contextlib.suppress(OSError):  # some network drives do not know it
+                os.fsync(copy.fileno())
+        part.replace(target)
 
 
 def file_system(url: str, protocol: str) -> tuple[Any, str]:

@@ -12,19 +12,24 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Finished, Noted, Progress, Warned
 from bakehouse.core.file_store import FileStore, open_store
 from bakehouse.core.files import key_of, write_json
 from bakehouse.core.message_text import counted, listed
-from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.run_folder import Run
 from bakehouse.recipe import Recipe
-from bakehouse.training.mirror_files import MANIFEST, SourceFile, mirrored_files, newest_step, superseded
+from bakehouse.training.mirror_files import (
+    MANIFEST,
+    SourceFile,
+    mirrored_files,
+    newest_step,
+    read_manifest,
+    superseded,
+)
 from bakehouse.training.run_inputs import decisive_settings
 from bakehouse.training.run_setup import OpenRun
 
@@ -205,7 +210,7 @@ class Mirror:
         """
         if self._checked:
             return
-        found = _read(self.store.read(MANIFEST))
+        found = read_manifest(self.store.read(MANIFEST))
         if found:
             if found.get("run") != self.identity:
                 raise UsageError(
@@ -216,7 +221,7 @@ class Mirror:
             if theirs > ours:
                 raise UsageError(
                     f"{self.store.url} holds this run up to step {theirs}, and {self.run.folder} up to step {ours}",
-                    hint=f"to go on from there, copy it to {self.run.folder} and run the same command again; to begin "
+                    hint="to go on from there, run the same command with --restore, which copies it back; to begin "
                     "anew, move that copy away",
                 )
             self._copied = {str(name): list(value) for name, value in found["files"].items()}
@@ -264,15 +269,3 @@ class Mirror:
             self.store.put(path, MANIFEST)
         finally:
             path.unlink(missing_ok=True)
-
-
-def _read(content: bytes | None) -> Mapping[str, Any]:
-    """Return a manifest; empty if there is none, or it is damaged: then everything is copied again."""
-    if content is None:
-        return {}
-    try:
-        value = parse_json(content)
-    except ValueError:
-        return {}
-    known = isinstance(value, dict) and isinstance(value.get("files"), dict)
-    return value if known else {}

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.run_folder import Run
 
 MANIFEST = "mirror.json"
@@ -62,9 +64,27 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
+def read_manifest(content: bytes | None) -> Mapping[str, Any]:
+    """Return a manifest; empty if there is none, or it is damaged: then everything is copied again."""
+    if content is None:
+        return {}
+    try:
+        value = parse_json(content)
+    except ValueError:
+        return {}
+    known = isinstance(value, dict) and isinstance(value.get("files"), dict)
+    return value if known else {}
+
+
 def newest_step(names: Iterable[str]) -> int:
     """Return the step of the newest whole state among files' names; 0 if there is none."""
     return max((int(m[1]) for name in names if (m := _STATE.fullmatch(name))), default=0)
+
+
+def is_of_older_state(name: str, newest: int) -> bool:
+    """Return whether a file belongs to a state before the newest one, which a run removes in its time."""
+    found = _STATE_FOLDER.match(name)
+    return found is not None and int(found[1]) < newest
 
 
 def superseded(run: Run, copied: Mapping[str, object], *, prune: bool) -> list[str]:

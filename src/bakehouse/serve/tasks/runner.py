@@ -9,32 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bakehouse.core.folder_lock import InUseError, locked
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.serve.errors import ServeError
 from bakehouse.serve.store.task_entries import TaskEntries, TaskEntry, TaskState
-from bakehouse.serve.tasks.run_command import ENDED, PID
+from bakehouse.serve.tasks.command_process import START_SECONDS, CommandProcess
 
 log = logging.getLogger("bakehouse.serve")
 
 _POLL_SECONDS = 0.1
-_STOP_SECONDS = 10.0
-_START_SECONDS = 20.0
 _MOST_WAITING = 100
 _KEPT = 200
 """Tasks that have ended and can still be asked for."""
-_ERROR_LINES = 8
 _FINDINGS_EXIT = 1
 """The exit code of an audit that has found errors."""
 
@@ -120,7 +113,8 @@ class TaskRunner:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
                 self._running.pop(entry.id, None)  # one that had not begun has not done it itself
-                await asyncio.to_thread(_kill, self._folder / entry.id, self._processes.pop(entry.id, None))
+                process = self._processes.pop(entry.id, None)
+                await asyncio.to_thread(CommandProcess(self._folder / entry.id).stop, process)
             await self._end(entry, "canceled", "it was canceled")
         finally:
             self._canceling.discard(entry.id)
@@ -141,15 +135,15 @@ class TaskRunner:
 
     def progress(self, entry: TaskEntry) -> dict[str, Any] | None:
         """Return the newest progress of a running task: `what`, `done` and `total`."""
-        return None if entry.has_ended else last_progress(self._folder / entry.id / "progress")
+        return None if entry.has_ended else CommandProcess(self._folder / entry.id).progress()
 
     def result(self, entry: TaskEntry) -> Any:
         """Return what a task that is done has printed as JSON; None if it has printed nothing of the kind."""
         if entry.state != "done":
             return None
         try:
-            return parse_json((self._folder / entry.id / "out").read_bytes())
-        except (OSError, ValueError):
+            return parse_json(CommandProcess(self._folder / entry.id).printed())
+        except ValueError:
             return None
 
     async def _work(self) -> None:
@@ -180,7 +174,7 @@ class TaskRunner:
 
     async def _run(self, entry: TaskEntry) -> None:
         try:
-            place = self._folder / entry.id
+            place = CommandProcess(self._folder / entry.id)
             if entry.state == "waiting":
                 await asyncio.to_thread(self.entries.set_state, entry.id, "running")
                 if _needs_device(entry) and self._give_back is not None:
@@ -203,9 +197,9 @@ class TaskRunner:
                 self._processes.pop(entry.id, None)
             self._changed.set()
 
-    async def _spawned(self, entry: TaskEntry, place: Path) -> subprocess.Popen[bytes]:
+    async def _spawned(self, entry: TaskEntry, place: CommandProcess) -> subprocess.Popen[bytes]:
         """Start a task's process. One that is canceled meanwhile is known too, so that it can be ended."""
-        spawning = asyncio.ensure_future(asyncio.to_thread(_spawn, place, entry.arguments))
+        spawning = asyncio.ensure_future(asyncio.to_thread(place.start, entry.arguments))
         try:
             process = await asyncio.shield(spawning)
         finally:
@@ -220,85 +214,25 @@ class TaskRunner:
             await self._on_ended(entry)
 
 
-def _kill(place: Path, process: subprocess.Popen[bytes] | None) -> None:
-    """End a task's process and what it has started: asked first, then killed."""
-
-    def runs() -> bool:
-        return process.poll() is None if process is not None else _is_locked(place)
-
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if not runs():
-            return
-        with contextlib.suppress(OSError, ValueError):
-            os.killpg(process.pid if process is not None else int((place / PID).read_text()), number)
-        end = time.monotonic() + _STOP_SECONDS
-        while runs() and time.monotonic() < end:
-            time.sleep(_POLL_SECONDS)
-
-
-async def _found_again(place: Path) -> None:
+async def _found_again(process: CommandProcess) -> None:
     """Wait for the process that an earlier server has started; it may have been about to begin."""
-    end = time.monotonic() + _START_SECONDS
-    while not (place / PID).exists() and time.monotonic() < end:
+    end = time.monotonic() + START_SECONDS
+    while not process.has_begun and time.monotonic() < end:
         await asyncio.sleep(_POLL_SECONDS)
-    while _is_locked(place):
+    while process.holds_lock:
         await asyncio.sleep(5 * _POLL_SECONDS)
-
-
-def last_progress(file: Path) -> dict[str, Any] | None:
-    """Return the newest line of a file of progress; None if there is none yet."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        with file.open("rb") as f:
-            f.seek(max(0, f.seek(0, os.SEEK_END) - 4096))
-            lines = f.read().rpartition(b"\n")[0].splitlines()
-        if lines:
-            event = parse_json(lines[-1])
-            return {"what": str(event["what"]), "done": int(event["done"]), "total": int(event["total"])}
-    return None
 
 
 def _needs_device(entry: TaskEntry) -> bool:
     return entry.kind in ("evaluate", "extend")
 
 
-def _spawn(place: Path, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    work = place / "work"  # empty: no relative name of a request is a file
-    work.mkdir(parents=True, exist_ok=True)
-    variables = {**os.environ, "BAKEHOUSE_PROGRESS": str(place / "progress"), "NO_COLOR": "1"}
-    with (place / "out").open("wb") as out, (place / "log").open("wb") as errors:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bakehouse.serve.tasks.run_command", str(place), *arguments],
-            cwd=work,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=errors,
-            start_new_session=True,  # it outlives the server
-        )
-
-
-def _is_locked(place: Path) -> bool:
-    try:
-        with locked(place, "looking"):
-            return False
-    except InUseError:
-        return True
-
-
-def _outcome(entry: TaskEntry, place: Path) -> tuple[TaskState, str]:
+def _outcome(entry: TaskEntry, process: CommandProcess) -> tuple[TaskState, str]:
     """Return how a process has ended, and its message if it failed."""
-    shutil.rmtree(place / "work", ignore_errors=True)
-    try:
-        code = int((place / ENDED).read_text())
-    except (OSError, ValueError):
+    process.remove_work_folder()
+    code = process.exit_code
+    if code is None:
         return "failed", "the command was interrupted: its process has ended; start it again"
-    if code == 0 or (code == _FINDINGS_EXIT and entry.kind == "audit" and _printed_json(place)):
+    if code == 0 or (code == _FINDINGS_EXIT and entry.kind == "audit" and process.printed()):
         return "done", ""
-    lines = (place / "log").read_text("utf-8", "replace").splitlines()
-    begin = next((i for i, line in enumerate(lines) if line.startswith("error: ")), max(0, len(lines) - _ERROR_LINES))
-    said = "\n".join(line.removeprefix("error: ") for line in lines[begin : begin + _ERROR_LINES])
-    return "failed", said or f"the command ended with exit code {code}"
-
-
-def _printed_json(place: Path) -> bool:
-    return (place / "out").stat().st_size > 0
+    return "failed", process.error()

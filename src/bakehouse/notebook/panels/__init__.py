@@ -1,0 +1,1 @@
+"""The panels: one for each cell of the notebook."""
