@@ -21,7 +21,7 @@ from bakehouse.serve.dialects.own_tasks import MOST_WAIT, start_task
 from bakehouse.serve.errors import ServeError, bad_request, not_found
 from bakehouse.serve.guard.paths import file_inside, folder_named
 from bakehouse.serve.server import Server, server_of
-from bakehouse.synthesis.accept import Extend, name_in_dataset
+from bakehouse.synthesis.accept import AddDrawn, name_in_dataset
 from bakehouse.synthesis.candidates import ACCEPT, FOLDER, Candidate, Candidates, read_accept, write_accept
 
 _CACHED = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -103,7 +103,7 @@ async def accept_candidates(request: Request, name: str, run: str, key: str, bod
         write_accept(found, yes=(known.keys() - _refused(found) - refused.keys()) | accepted.keys())
         step = None
         if accepted:
-            extend = Extend(candidates=found.folder.resolve(), accepted=tuple(accepted))
+            extend = AddDrawn(candidates=found.folder.resolve(), accepted=tuple(accepted))
             step = apply_operation(server.datasets.folder(name), extend)
         return {"step": None if step is None else step.number}
 
