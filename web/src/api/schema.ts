@@ -4,6 +4,50 @@
  */
 
 export interface paths {
+    "/api/v1/bases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Bases
+         * @description List the base models that can be trained on, here or to be fetched, with licence, size and what each likes.
+         */
+        get: operations["list_bases_api_v1_bases_get"];
+        put?: never;
+        /**
+         * Fetch Base
+         * @description Fetch a base model from the Hub, as a task. One that was canceled goes on where it was.
+         */
+        post: operations["fetch_base_api_v1_bases_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bases/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Base
+         * @description Remove a base model, as a task: its files if they were fetched by bakehouse, else its name alone.
+         */
+        delete: operations["remove_base_api_v1_bases__name__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets": {
         parameters: {
             query?: never;
@@ -80,6 +124,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/datasets/{name}/candidates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Candidates
+         * @description List the drawn images that wait for an answer, of all runs; those that were dropped come with the reason.
+         */
+        get: operations["list_candidates_api_v1_datasets__name__candidates_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{name}/candidates/{run}/{key}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Accept Candidates
+         * @description Add the accepted images with their captions, as one step, and keep the refusals in accept.txt.
+         */
+        post: operations["accept_candidates_api_v1_datasets__name__candidates__run___key__accept_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{name}/candidates/{run}/{key}/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Candidate
+         * @description Return a drawn image.
+         */
+        get: operations["get_candidate_api_v1_datasets__name__candidates__run___key___file__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets/{name}/captions": {
         parameters: {
             query?: never;
@@ -134,6 +238,26 @@ export interface paths {
          * @description Say what each trigger of a dataset will learn, as a task.
          */
         post: operations["explain_triggers_api_v1_datasets__name__explain_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{name}/extend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Extend Dataset
+         * @description Draw images that a dataset lacks, as a task; nothing is added. It waits while a training runs.
+         */
+        post: operations["extend_dataset_api_v1_datasets__name__extend_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -200,6 +324,26 @@ export interface paths {
          *     A zip archive or a video is imported as a task, whose answer is 202.
          */
         post: operations["upload_images_api_v1_datasets__name__images_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{name}/keep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep One Copy
+         * @description Keep one of two copies, as one step: the other is removed, and its caption and mask fill what is missing.
+         */
+        post: operations["keep_one_copy_api_v1_datasets__name__keep_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -327,6 +471,30 @@ export interface paths {
          */
         get: operations["get_thumbnail_api_v1_datasets__name__thumbnail__path__get"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{name}/triggers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Triggers
+         * @description Return a dataset's triggers, what each will learn, and the first captions that compiling would change.
+         */
+        get: operations["get_triggers_api_v1_datasets__name__triggers_get"];
+        /**
+         * Put Triggers
+         * @description Declare a dataset's triggers, as one step; captions change when they are compiled.
+         */
+        put: operations["put_triggers_api_v1_datasets__name__triggers_put"];
         post?: never;
         delete?: never;
         options?: never;
@@ -471,7 +639,7 @@ export interface paths {
         };
         /**
          * Models
-         * @description List the served models and whether they are in memory.
+         * @description List the served models, whether each is in memory, and how much of each device's memory models take.
          */
         get: operations["models_api_v1_models_get"];
         put?: never;
@@ -639,9 +807,95 @@ export interface paths {
         put?: never;
         /**
          * Read Prompt
-         * @description Say how a prompt is read: the adapters that it names, and what in it is probably not meant so.
+         * @description Say how a prompt is read: its syntax tree, its parts, the adapters that it names, and what is probably not meant.
+         *
+         *     `parts` are pieces to be shown in different ways, which joined are the prompt; `tree` is as in `bakehouse prompt`.
          */
         post: operations["read_prompt_api_v1_prompt_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/published": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Published
+         * @description List the folders of this server that runs were published to.
+         */
+        get: operations["list_published_api_v1_published_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/published/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Published
+         * @description List the files of a publication in a folder of this server.
+         */
+        get: operations["get_published_api_v1_published__name__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Published
+         * @description Move a publication into the trash, from which it can be restored.
+         */
+        delete: operations["delete_published_api_v1_published__name__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/published/{name}/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Published File
+         * @description Download a file of a publication.
+         */
+        get: operations["get_published_file_api_v1_published__name___file__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/publishing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Publishing
+         * @description Say where this server can publish to, and where its token for the Hub is from; the token is not told.
+         */
+        get: operations["publishing_api_v1_publishing_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -756,6 +1010,126 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{name}/blind-test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Blind Test
+         * @description Return who can be compared, photos of the subject, and the results so far.
+         */
+        get: operations["blind_test_api_v1_runs__name__blind_test_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{name}/blind-test/pairs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Blind Pairs
+         * @description List the pairs of two contenders, shuffled; their pictures do not tell whose they are.
+         */
+        get: operations["blind_pairs_api_v1_runs__name__blind_test_pairs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{name}/blind-test/pairs/{number}/{side}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Blind Picture
+         * @description Return the left or the right picture of a pair.
+         */
+        get: operations["blind_picture_api_v1_runs__name__blind_test_pairs__number___side__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{name}/blind-test/photos/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Blind Photo
+         * @description Return a photo of the subject that the evaluation compared with, as a small WebP.
+         */
+        get: operations["blind_photo_api_v1_runs__name__blind_test_photos__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{name}/blind-test/votes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add Vote
+         * @description Answer a question about a pair, in place of an earlier answer.
+         */
+        post: operations["add_vote_api_v1_runs__name__blind_test_votes_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{name}/blind-test/votes/{vote}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Vote
+         * @description Take back a vote.
+         */
+        delete: operations["remove_vote_api_v1_runs__name__blind_test_votes__vote__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{name}/evaluate": {
         parameters: {
             query?: never;
@@ -856,6 +1230,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{name}/publish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Publish Run
+         * @description Publish a run, or say what would be published, as a task.
+         */
+        post: operations["publish_run_api_v1_runs__name__publish_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{name}/recipe": {
         parameters: {
             query?: never;
@@ -868,7 +1262,11 @@ export interface paths {
          * @description Return a run's recipe as TOML and as JSON.
          */
         get: operations["get_recipe_api_v1_runs__name__recipe_get"];
-        put?: never;
+        /**
+         * Put Recipe
+         * @description Give a training that has not begun another recipe; its place in the queue stays.
+         */
+        put: operations["put_recipe_api_v1_runs__name__recipe_put"];
         post?: never;
         delete?: never;
         options?: never;
@@ -945,7 +1343,7 @@ export interface paths {
         };
         /**
          * List Samples
-         * @description List the sample images, with their step, number and prompt.
+         * @description List the sample images, with their step, epoch, number and prompt.
          */
         get: operations["list_samples_api_v1_runs__name__samples_get"];
         put?: never;
@@ -990,6 +1388,26 @@ export interface paths {
          * @description Offer a run as a model that is drawn with, now and after restarts of the server.
          */
         post: operations["serve_run_api_v1_runs__name__serve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{name}/slider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Slider
+         * @description Return a slider's prompts and range, and for each strength where its images lie and their addresses.
+         */
+        get: operations["get_slider_api_v1_runs__name__slider_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1276,6 +1694,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/templates/fill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fill Template
+         * @description Return the prompt that a template of the library comes to; the same seed gives the same.
+         */
+        post: operations["fill_template_api_v1_templates_fill_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -1329,7 +1767,7 @@ export interface paths {
         };
         /**
          * List Trash
-         * @description List deleted datasets and runs, newest first.
+         * @description List deleted datasets, runs and publications, newest first.
          */
         get: operations["list_trash_api_v1_trash_get"];
         put?: never;
@@ -1352,7 +1790,7 @@ export interface paths {
         post?: never;
         /**
          * Delete For Good
-         * @description Delete a dataset or run for good.
+         * @description Delete a dataset, run or publication for good.
          */
         delete: operations["delete_for_good_api_v1_trash__entry__delete"];
         options?: never;
@@ -1371,7 +1809,7 @@ export interface paths {
         put?: never;
         /**
          * Restore
-         * @description Restore a deleted dataset or run.
+         * @description Restore a deleted dataset, run or publication.
          */
         post: operations["restore_api_v1_trash__entry__restore_post"];
         delete?: never;
@@ -1444,6 +1882,29 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AnswersBody
+         * @description Answers to drawn images; those that are not named wait on.
+         */
+        AnswersBody: {
+            /**
+             * Accepted
+             * @description Names of images to add.
+             */
+            accepted?: string[];
+            /**
+             * Captions
+             * @description Other captions, by name.
+             */
+            captions?: {
+                [key: string]: string;
+            };
+            /**
+             * Refused
+             * @description Names of images not to add.
+             */
+            refused?: string[];
+        };
         /**
          * AuditBody
          * @description How the images will be used; what is left out is as in `bakehouse dataset audit`.
@@ -1570,6 +2031,24 @@ export interface components {
             width?: number | null;
         };
         /**
+         * DeletedAnswer
+         * @description What was deleted.
+         */
+        DeletedAnswer: {
+            /** Deleted */
+            deleted: string;
+        };
+        /**
+         * DrawAnswer
+         * @description The pictures of one request, in order.
+         */
+        DrawAnswer: {
+            /** Model */
+            model: string;
+            /** Pictures */
+            pictures: components["schemas"]["DrawnPicture"][];
+        };
+        /**
          * DrawBody
          * @description Pictures to draw. What is left out is filled in by the model.
          */
@@ -1685,6 +2164,37 @@ export interface components {
             width?: number | null;
         };
         /**
+         * DrawnPicture
+         * @description A picture that was waited for.
+         */
+        DrawnPicture: {
+            /**
+             * Flagged
+             * @description Whether the safety checker has blackened it.
+             */
+            flagged: boolean;
+            /** Height */
+            height: number;
+            /**
+             * Image
+             * @description The file, in base64.
+             */
+            image: string;
+            /** Infotext */
+            infotext: string;
+            /** Media Type */
+            media_type: string;
+            /** Seed */
+            seed: number;
+            /** Width */
+            width: number;
+        };
+        /**
+         * EmptyAnswer
+         * @description Nothing more than that it was done.
+         */
+        EmptyAnswer: Record<string, never>;
+        /**
          * EvaluateBody
          * @description Settings of an evaluation.
          */
@@ -1694,34 +2204,50 @@ export interface components {
              * @description Keys of `[evaluate]`.
              */
             settings?: {
-                [key: string]: number | string;
+                [key: string]: number | string | (number)[];
             };
         };
         /**
-         * ExtendBody
-         * @description Pixels to add on each side.
+         * FetchBody
+         * @description A base model to fetch.
          */
-        ExtendBody: {
+        FetchBody: {
             /**
-             * Down
+             * Name
+             * @description A name of the catalogue, or an id of the Hub: `owner/name`.
+             */
+            name: string;
+        };
+        /**
+         * FillBody
+         * @description A template of the library, and what fills its slots.
+         */
+        FillBody: {
+            /**
+             * Form
+             * @description Sentences, or tags for bases that are prompted so.
+             * @default sentences
+             * @enum {string}
+             */
+            form: "sentences" | "tags";
+            /**
+             * Name
+             * @description Set and number, as the list has them: `portraits:3`.
+             */
+            name: string;
+            /**
+             * Seed
+             * @description Decides what is left to chance.
              * @default 0
              */
-            down: number;
+            seed: number;
             /**
-             * Left
-             * @default 0
+             * Slots
+             * @description Plain words; left out: by chance.
              */
-            left: number;
-            /**
-             * Right
-             * @default 0
-             */
-            right: number;
-            /**
-             * Up
-             * @default 0
-             */
-            up: number;
+            slots?: {
+                [key: string]: string;
+            };
         };
         /**
          * FormatBody
@@ -1788,7 +2314,7 @@ export interface components {
              * @description Base64, or a data: URL.
              */
             data: string;
-            extend?: components["schemas"]["ExtendBody"] | null;
+            extend?: components["schemas"]["bakehouse__serve__dialects__own_body__ExtendBody"] | null;
             /**
              * Resize
              * @default stretch
@@ -1840,12 +2366,146 @@ export interface components {
             padding: number;
         };
         /**
+         * JobAnswer
+         * @description A job; times in seconds since the epoch.
+         */
+        JobAnswer: {
+            /** Added */
+            added: number;
+            /** Count */
+            count: number;
+            /** Ended */
+            ended: number | null;
+            /** Error */
+            error: string;
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /** Pictures */
+            pictures: components["schemas"]["PictureRow"][];
+            /**
+             * Place
+             * @description In the queue; null if it does not wait.
+             */
+            place: number | null;
+            /**
+             * Progress
+             * @description 0 to 1.
+             */
+            progress: number;
+            /** Prompt */
+            prompt: string;
+            /**
+             * State
+             * @description waiting, running, done, failed or canceled.
+             */
+            state: string;
+        };
+        /**
+         * JobsAnswer
+         * @description Jobs, newest first.
+         */
+        JobsAnswer: {
+            /** Jobs */
+            jobs: components["schemas"]["JobAnswer"][];
+        };
+        /**
+         * KeepBody
+         * @description Two copies of one picture.
+         */
+        KeepBody: {
+            /** Drop */
+            drop: string;
+            /** Keep */
+            keep: string;
+        };
+        /**
+         * MeAnswer
+         * @description The caller.
+         */
+        MeAnswer: {
+            /** Name */
+            name: string;
+            quota: components["schemas"]["QuotaAnswer"];
+            /** Scopes */
+            scopes: string[];
+            used: components["schemas"]["UsedAnswer"];
+        };
+        /**
+         * ModelAdapter
+         * @description An adapter of a served model.
+         */
+        ModelAdapter: {
+            /** Name */
+            name: string;
+            /** Strength */
+            strength: number;
+        };
+        /**
+         * ModelRow
+         * @description A served model.
+         */
+        ModelRow: {
+            /** Adapters */
+            adapters: components["schemas"]["ModelAdapter"][];
+            /**
+             * Estimated Time
+             * @description Seconds until it could draw.
+             */
+            estimated_time: number;
+            /** Name */
+            name: string;
+            /**
+             * Native Size
+             * @description Side in pixels.
+             */
+            native_size: number;
+            /**
+             * State
+             * @description Whether it is in memory.
+             */
+            state: string;
+            /** Title */
+            title: string;
+            /** Triggers */
+            triggers: string[];
+        };
+        /**
+         * ModelsAnswer
+         * @description The served models.
+         */
+        ModelsAnswer: {
+            /** Models */
+            models: components["schemas"]["ModelRow"][];
+        };
+        /**
          * NameBody
          * @description A dataset's name.
          */
         NameBody: {
             /** Name */
             name: string;
+        };
+        /**
+         * NewTokenAnswer
+         * @description A new token.
+         */
+        NewTokenAnswer: {
+            /** Created */
+            created: number;
+            /** Name */
+            name: string;
+            quota: components["schemas"]["QuotaAnswer"];
+            /** Revoked */
+            revoked: number | null;
+            /** Scopes */
+            scopes: string[];
+            /**
+             * Token
+             * @description Its text, which is in this answer alone.
+             */
+            token: string;
         };
         /**
          * OperationBody
@@ -1870,12 +2530,75 @@ export interface components {
             preview: boolean;
         };
         /**
+         * OptionsAnswer
+         * @description What requests may ask for.
+         */
+        OptionsAnswer: {
+            /** Limits */
+            limits: {
+                [key: string]: number;
+            };
+            /** Samplers */
+            samplers: string[];
+            /** Schedules */
+            schedules: string[];
+            /** Upscalers */
+            upscalers: string[];
+        };
+        /**
          * PathsBody
          * @description Images of a dataset.
          */
         PathsBody: {
             /** Paths */
             paths: string[];
+        };
+        /**
+         * PictureRow
+         * @description A picture of a job.
+         */
+        PictureRow: {
+            /** Height */
+            height: number;
+            /** Id */
+            id: string;
+            /** Infotext */
+            infotext: string;
+            /** Job */
+            job: string;
+            /**
+             * Made
+             * @description Seconds since the epoch.
+             */
+            made: number;
+            /** Model */
+            model: string;
+            /**
+             * Number
+             * @description Place in its job, from 0.
+             */
+            number: number;
+            /** Prompt */
+            prompt: string;
+            /** Seed */
+            seed: number;
+            /**
+             * Starred
+             * @description 1: marked by its caller.
+             */
+            starred: number;
+            /** Url */
+            url: string;
+            /** Width */
+            width: number;
+        };
+        /**
+         * PicturesAnswer
+         * @description Pictures, newest first.
+         */
+        PicturesAnswer: {
+            /** Pictures */
+            pictures: components["schemas"]["PictureRow"][];
         };
         /**
          * PlanBody
@@ -1937,6 +2660,107 @@ export interface components {
              * @default 20
              */
             steps: number;
+        };
+        /**
+         * PublishBody
+         * @description What of a run is published, where to, and how it is described.
+         */
+        PublishBody: {
+            /**
+             * About
+             * @description A paragraph for the card.
+             * @default
+             */
+            about: string;
+            /**
+             * Accept
+             * @description Concerns to publish in spite of, as a preview names them.
+             */
+            accept?: string[];
+            /**
+             * Author
+             * @default
+             */
+            author: string;
+            /**
+             * Base
+             * @description Hub id of the base.
+             * @default
+             */
+            base: string;
+            /**
+             * Images
+             * @description Images in the gallery.
+             * @default 6
+             */
+            images: number;
+            /**
+             * Licence
+             * @description By its id on the Hub.
+             * @default
+             */
+            licence: string;
+            /**
+             * Person
+             * @description Of a real person, who agrees to this, or of none. Needed if the subject is a person.
+             */
+            person?: ("real" | "none") | null;
+            /**
+             * Preview
+             * @description Say what would be published, file by file; publish nothing.
+             * @default false
+             */
+            preview: boolean;
+            /**
+             * Public
+             * @description Make a new repository of the Hub visible to all.
+             * @default false
+             */
+            public: boolean;
+            /**
+             * Replace Card
+             * @description Replace a card that was edited at the destination.
+             * @default false
+             */
+            replace_card: boolean;
+            /**
+             * Strength
+             * @description Strength to recommend.
+             */
+            strength?: number | null;
+            /**
+             * Title
+             * @default
+             */
+            title: string;
+            /**
+             * To
+             * @description Name of a folder on the server, `hub:owner/name`, or a URL such as `s3://bucket/zwx`.
+             */
+            to: string;
+            /**
+             * Weights
+             * @description A file of the run. Default: what its evaluation picked, or the last.
+             * @default
+             */
+            weights: string;
+        };
+        /**
+         * QuotaAnswer
+         * @description Limits of a caller; null: none.
+         */
+        QuotaAnswer: {
+            /** Characters Per Month */
+            characters_per_month: number | null;
+            /**
+             * Concurrent
+             * @description Requests at once.
+             */
+            concurrent: number | null;
+            /** Pictures Per Month */
+            pictures_per_month: number | null;
+            /** Requests Per Minute */
+            requests_per_minute: number | null;
         };
         /**
          * QuotaBody
@@ -2023,6 +2847,16 @@ export interface components {
              * @default
              */
             weights: string;
+        };
+        /**
+         * SessionAnswer
+         * @description Whose token is kept.
+         */
+        SessionAnswer: {
+            /** Name */
+            name: string;
+            /** Scopes */
+            scopes: string[];
         };
         /**
          * SessionBody
@@ -2124,6 +2958,16 @@ export interface components {
             width?: number | null;
         };
         /**
+         * StarAnswer
+         * @description A picture and its mark.
+         */
+        StarAnswer: {
+            /** Id */
+            id: string;
+            /** Starred */
+            starred: number;
+        };
+        /**
          * StarBody
          * @description Whether a picture is marked.
          */
@@ -2163,6 +3007,124 @@ export interface components {
             };
         };
         /**
+         * TaskAnswer
+         * @description A task with its result.
+         */
+        TaskAnswer: {
+            /** Added */
+            added: number;
+            /**
+             * Command
+             * @description The same as a command line.
+             */
+            command: string;
+            /** Ended */
+            ended: number | null;
+            /** Error */
+            error: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Place
+             * @description Tasks before it; null if it does not wait.
+             */
+            place: number | null;
+            progress: components["schemas"]["TaskProgress"] | null;
+            /**
+             * Result
+             * @description What the command prints as JSON; null until it is done.
+             */
+            result: unknown;
+            /**
+             * State
+             * @description waiting, running, done, failed or canceled.
+             */
+            state: string;
+            /**
+             * Subject
+             * @description The dataset or run that it works on.
+             */
+            subject: string;
+            /** Title */
+            title: string;
+        };
+        /**
+         * TaskProgress
+         * @description How far a task is.
+         */
+        TaskProgress: {
+            /** Done */
+            done: number;
+            /** Total */
+            total: number;
+            /** What */
+            what: string;
+        };
+        /**
+         * TaskRow
+         * @description A task; times in seconds since the epoch.
+         */
+        TaskRow: {
+            /** Added */
+            added: number;
+            /**
+             * Command
+             * @description The same as a command line.
+             */
+            command: string;
+            /** Ended */
+            ended: number | null;
+            /** Error */
+            error: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Place
+             * @description Tasks before it; null if it does not wait.
+             */
+            place: number | null;
+            progress: components["schemas"]["TaskProgress"] | null;
+            /**
+             * State
+             * @description waiting, running, done, failed or canceled.
+             */
+            state: string;
+            /**
+             * Subject
+             * @description The dataset or run that it works on.
+             */
+            subject: string;
+            /** Title */
+            title: string;
+        };
+        /**
+         * TasksAnswer
+         * @description Tasks, newest first.
+         */
+        TasksAnswer: {
+            /** Tasks */
+            tasks: components["schemas"]["TaskRow"][];
+        };
+        /**
+         * TokenAnswer
+         * @description A token without its text; times in seconds since the epoch.
+         */
+        TokenAnswer: {
+            /** Created */
+            created: number;
+            /** Name */
+            name: string;
+            quota: components["schemas"]["QuotaAnswer"];
+            /** Revoked */
+            revoked: number | null;
+            /** Scopes */
+            scopes: string[];
+        };
+        /**
          * TokenBody
          * @description A new token.
          */
@@ -2172,6 +3134,30 @@ export interface components {
             quota?: components["schemas"]["QuotaBody"];
             /** Scopes */
             scopes?: string[];
+        };
+        /**
+         * TokenRow
+         * @description A token and what was used with it.
+         */
+        TokenRow: {
+            /** Created */
+            created: number;
+            /** Name */
+            name: string;
+            quota: components["schemas"]["QuotaAnswer"];
+            /** Revoked */
+            revoked: number | null;
+            /** Scopes */
+            scopes: string[];
+            used: components["schemas"]["UsedAnswer"];
+        };
+        /**
+         * TokensAnswer
+         * @description All tokens, oldest first.
+         */
+        TokensAnswer: {
+            /** Tokens */
+            tokens: components["schemas"]["TokenRow"][];
         };
         /**
          * TrainBody
@@ -2217,6 +3203,19 @@ export interface components {
             subject?: string | null;
         };
         /**
+         * TriggersBody
+         * @description The triggers of a dataset.
+         */
+        TriggersBody: {
+            /**
+             * Triggers
+             * @description As `[[triggers]]` in a recipe; none removes them.
+             */
+            triggers: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
          * UndoBody
          * @description How a step is undone.
          */
@@ -2227,6 +3226,56 @@ export interface components {
              * @default false
              */
             keep_edits: boolean;
+        };
+        /**
+         * UsageAnswer
+         * @description Entries, oldest first.
+         */
+        UsageAnswer: {
+            /** Usage */
+            usage: components["schemas"]["UsageRow"][];
+        };
+        /**
+         * UsageRow
+         * @description One entry of the ledger.
+         */
+        UsageRow: {
+            /** Caller */
+            caller: string;
+            /** Characters */
+            characters: number;
+            /** Dialect */
+            dialect: string;
+            /** Id */
+            id: number;
+            /** Model */
+            model: string;
+            /** Pictures */
+            pictures: number;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Status
+             * @description reserved, done or refunded.
+             */
+            status: string;
+            /**
+             * Time
+             * @description Seconds since the epoch.
+             */
+            time: number;
+            /** Token */
+            token: string;
+        };
+        /**
+         * UsedAnswer
+         * @description What a caller has used this month, and what is reserved for it.
+         */
+        UsedAnswer: {
+            /** Characters */
+            characters: number;
+            /** Pictures */
+            pictures: number;
         };
         /** ValidationError */
         ValidationError: {
@@ -2240,6 +3289,85 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * VoteBody
+         * @description An answer to one pair.
+         */
+        VoteBody: {
+            /**
+             * Choice
+             * @description `same`: no difference that decides.
+             * @enum {string}
+             */
+            choice: "left" | "right" | "same";
+            /** First */
+            first: string;
+            /** Number */
+            number: number;
+            /**
+             * Question
+             * @enum {string}
+             */
+            question: "subject" | "better";
+            /** Second */
+            second: string;
+            /**
+             * Seed
+             * @description That the pair was shown with.
+             */
+            seed: number;
+        };
+        /**
+         * ExtendBody
+         * @description Pixels to add on each side.
+         */
+        bakehouse__serve__dialects__own_body__ExtendBody: {
+            /**
+             * Down
+             * @default 0
+             */
+            down: number;
+            /**
+             * Left
+             * @default 0
+             */
+            left: number;
+            /**
+             * Right
+             * @default 0
+             */
+            right: number;
+            /**
+             * Up
+             * @default 0
+             */
+            up: number;
+        };
+        /**
+         * ExtendBody
+         * @description What is drawn for a dataset; what is left out is as in `bakehouse dataset extend`.
+         */
+        bakehouse__serve__dialects__own_candidates__ExtendBody: {
+            /** Count */
+            count?: number | null;
+            /** Least Fidelity */
+            least_fidelity?: number | null;
+            /**
+             * Run
+             * @description An evaluated run of the subject.
+             */
+            run: string;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Tries
+             * @default 4
+             */
+            tries: number;
         };
         /**
          * MoveBody
@@ -2274,6 +3402,96 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_bases_api_v1_bases_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    fetch_base_api_v1_bases_post: {
+        parameters: {
+            query?: {
+                /** @description Seconds to hold the connection for a task that may end soon. */
+                wait?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FetchBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_base_api_v1_bases__name__delete: {
+        parameters: {
+            query?: {
+                /** @description Seconds to hold the connection for a task that may end soon. */
+                wait?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_datasets_api_v1_datasets_get: {
         parameters: {
             query?: never;
@@ -2473,8 +3691,119 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
             /** @description Successful Response */
             202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_candidates_api_v1_datasets__name__candidates_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    accept_candidates_api_v1_datasets__name__candidates__run___key__accept_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                run: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnswersBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_candidate_api_v1_datasets__name__candidates__run___key___file__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                run: string;
+                key: string;
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2576,6 +3905,52 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    extend_dataset_api_v1_datasets__name__extend_post: {
+        parameters: {
+            query?: {
+                wait?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["bakehouse__serve__dialects__own_candidates__ExtendBody"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             202: {
@@ -2712,6 +4087,41 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    keep_one_copy_api_v1_datasets__name__keep_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeepBody"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -2882,13 +4292,22 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
             /** @description Successful Response */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TaskAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3003,6 +4422,74 @@ export interface operations {
             };
         };
     };
+    get_triggers_api_v1_datasets__name__triggers_get: {
+        parameters: {
+            query?: {
+                captions?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    put_triggers_api_v1_datasets__name__triggers_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TriggersBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     undo_step_api_v1_datasets__name__undo_post: {
         parameters: {
             query?: never;
@@ -3057,7 +4544,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DrawAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3088,7 +4575,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["JobsAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3121,7 +4608,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["JobAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3152,7 +4639,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["JobAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3183,7 +4670,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["JobAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3243,7 +4730,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["MeAnswer"];
                 };
             };
         };
@@ -3263,7 +4750,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ModelsAnswer"];
                 };
             };
         };
@@ -3334,7 +4821,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["OptionsAnswer"];
                 };
             };
         };
@@ -3360,7 +4847,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["PicturesAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3422,7 +4909,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DeletedAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3457,7 +4944,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StarAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3533,6 +5020,140 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_published_api_v1_published_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    get_published_api_v1_published__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_published_api_v1_published__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_published_file_api_v1_published__name___file__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    publishing_api_v1_publishing_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
         };
@@ -3725,6 +5346,211 @@ export interface operations {
             };
         };
     };
+    blind_test_api_v1_runs__name__blind_test_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    blind_pairs_api_v1_runs__name__blind_test_pairs_get: {
+        parameters: {
+            query: {
+                question: "subject" | "better";
+                first: string;
+                second: string;
+                /** @description Shuffles the pairs and their sides. */
+                seed?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    blind_picture_api_v1_runs__name__blind_test_pairs__number___side__get: {
+        parameters: {
+            query: {
+                first: string;
+                second: string;
+                /** @description Shuffles the pairs and their sides. */
+                seed?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+                number: number;
+                side: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    blind_photo_api_v1_runs__name__blind_test_photos__number__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    add_vote_api_v1_runs__name__blind_test_votes_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VoteBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_vote_api_v1_runs__name__blind_test_votes__vote__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                vote: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     evaluate_run_api_v1_runs__name__evaluate_post: {
         parameters: {
             query?: {
@@ -3742,13 +5568,22 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
             /** @description Successful Response */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TaskAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3894,6 +5729,43 @@ export interface operations {
             };
         };
     };
+    publish_run_api_v1_runs__name__publish_post: {
+        parameters: {
+            query?: {
+                wait?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PublishBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     get_recipe_api_v1_runs__name__recipe_get: {
         parameters: {
             query?: never;
@@ -3904,6 +5776,41 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    put_recipe_api_v1_runs__name__recipe_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanBody"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -4117,6 +6024,37 @@ export interface operations {
             };
         };
     };
+    get_slider_api_v1_runs__name__slider_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     stop_run_api_v1_runs__name__stop_post: {
         parameters: {
             query?: never;
@@ -4199,7 +6137,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SessionAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4228,7 +6166,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["EmptyAnswer"];
                 };
             };
         };
@@ -4539,7 +6477,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TasksAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4570,7 +6508,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TaskAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4601,7 +6539,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TaskAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4666,6 +6604,39 @@ export interface operations {
             };
         };
     };
+    fill_template_api_v1_templates_fill_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FillBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_tokens_api_v1_tokens_get: {
         parameters: {
             query?: never;
@@ -4681,7 +6652,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TokensAnswer"];
                 };
             };
         };
@@ -4705,7 +6676,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["NewTokenAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4736,7 +6707,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TokenAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4849,7 +6820,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["UsageAnswer"];
                 };
             };
             /** @description Validation Error */

@@ -1,4 +1,5 @@
 import { Table, Text } from "@mantine/core";
+import type { TFunction } from "i18next";
 import { useTranslation } from "react-i18next";
 import { RunMark } from "./CompareRuns";
 
@@ -106,6 +107,6 @@ function Interval({ figure, range: [from, to], number }: { figure: Shown; range:
   );
 }
 
-function stateOf(cell: Cell | null, t: ReturnType<typeof useTranslation>["t"]): string {
+function stateOf(cell: Cell | null, t: TFunction): string {
   return cell ? t("runs.compare.state", { epoch: cell.epoch, strength: cell.weight, count: cell.images }) : t("runs.compare.notEvaluated");
 }

@@ -2,6 +2,7 @@ import { Accordion, Alert, Checkbox, Group, List, SegmentedControl, Stack, Text,
 import { IconAlertTriangle, IconSearch } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
+import type { TFunction } from "i18next";
 import { useTranslation } from "react-i18next";
 import { ApiError } from "../../api/client";
 import type { Plan } from "../../api/types";
@@ -114,7 +115,7 @@ function All({ fields, ...shared }: { fields: Field[] } & Shared) {
 
 const tableOf = (field: Field) => (field.key.includes(".") ? (field.key.split(".")[0] ?? "") : "recipe");
 
-function helpOf(field: Field, t: ReturnType<typeof useTranslation>["t"]): string {
+function helpOf(field: Field, t: TFunction): string {
   if (field.key.endsWith(".repeats") && field.key.startsWith("concepts.")) return t("runs.form.repeats");
   return (field.key === "adapter.kind" ? t("runs.form.helps.adapter_kind") : field.help).replaceAll("`", "");
 }

@@ -1,0 +1,1 @@
+export{t as BoxStage}from"./BoxStage-Ct_3jocT.js";

@@ -1,0 +1,1 @@
+export{t as CompareRuns,n as DASHES,r as RunMark}from"./CompareRuns-DkyxQp_c.js";

@@ -1,0 +1,1 @@
+export{t as ExtendFrame}from"./ExtendFrame-DF7oBRtY.js";

@@ -1,0 +1,1 @@
+export{t as MaskEditor}from"./MaskEditor-BpfNt0bH.js";

@@ -1,0 +1,1 @@
+export{t as RecipeForm}from"./RecipeForm-BSDhCzQ_.js";

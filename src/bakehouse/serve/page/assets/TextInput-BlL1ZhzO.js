@@ -1,0 +1,1 @@
+import{l as e,n as t}from"./Box-BTwsURPu.js";import{t as n}from"./InputBase-D69UmGkI.js";import{o as r}from"./useTranslation-CcDF_5qg.js";var i=r(),a=t(t=>{let r=e([`Input`,`InputWrapper`,`TextInput`],null,t);return(0,i.jsx)(n,{component:`input`,...r,__staticSelector:`TextInput`})});a.classes=n.classes,a.displayName=`@mantine/core/TextInput`;export{a as t};

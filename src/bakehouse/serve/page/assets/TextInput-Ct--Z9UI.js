@@ -1,1 +1,0 @@
-import{Lt as e,Ut as t}from"./States-C91Moo_p.js";import{t as n}from"./InputBase-Cni-evTM.js";import{o as r}from"./useTranslation-BYbj7bbG.js";var i=r(),a=e(e=>{let r=t([`Input`,`InputWrapper`,`TextInput`],null,e);return(0,i.jsx)(n,{component:`input`,...r,__staticSelector:`TextInput`})});a.classes=n.classes,a.displayName=`@mantine/core/TextInput`;export{a as t};

@@ -1,1 +1,0 @@
-import{t as e}from"./useTranslation-BYbj7bbG.js";function t(){let{i18n:t}=e();return e=>{let[n,r]=e<90?[Math.max(1,Math.round(e)),`second`]:e<5400?[Math.round(e/60),`minute`]:[Math.round(e/360)/10,`hour`];return new Intl.NumberFormat(t.language,{style:`unit`,unit:r,unitDisplay:`long`}).format(n)}}export{t};

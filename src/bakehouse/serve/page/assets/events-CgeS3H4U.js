@@ -1,0 +1,1 @@
+import{l as e,s as t}from"./useTranslation-CcDF_5qg.js";var n=e(t(),1);function r(e,t,r){let i=(0,n.useRef)(r);i.current=r;let a=t.join(` `);(0,n.useEffect)(()=>{if(e===null)return;let t=new EventSource(e);for(let e of a.split(` `))t.addEventListener(e,n=>{i.current(e,JSON.parse(n.data))===!1&&t.close()});return()=>t.close()},[e,a])}export{r as t};

@@ -1,1 +1,0 @@
-function e(e){return new Promise((t,n)=>{let r=new FileReader;r.onload=()=>t(String(r.result)),r.onerror=()=>n(r.error??Error(`unreadable`)),r.readAsDataURL(e)})}var t=[`B`,`kB`,`MB`,`GB`,`TB`];function n(e,n){let r=Math.min(t.length-1,e>0?Math.floor(Math.log10(e)/3):0);return`${(e/1e3**r).toLocaleString(n,{maximumFractionDigits:+!!r})} ${t[r]}`}export{e as n,n as t};

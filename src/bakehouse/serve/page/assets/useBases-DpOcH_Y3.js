@@ -1,0 +1,1 @@
+import{t as e}from"./useQuery-BBKl8e2P.js";import{i as t}from"./client-8wHFP7OY.js";function n(){let{data:n,isError:r}=e({queryKey:[`presets`],queryFn:()=>t(`/recipe/presets`),staleTime:1/0});if(r)return[`crumb`];let i=n?.bases??[];return[...i.filter(e=>e.served),...i.filter(e=>!e.served)].map(e=>e.name)}export{n as t};

@@ -1,0 +1,1 @@
+import{t as e}from"./useRouter-9iKSPtD1.js";import{l as t,s as n}from"./useTranslation-CcDF_5qg.js";var r=t(n(),1);function i(t){let n=e();return r.useCallback(e=>n.navigate({...e,from:e.from??t?.from}),[t?.from,n])}export{i as t};

@@ -1,0 +1,1 @@
+import{l as e,s as t}from"./useTranslation-CcDF_5qg.js";var n=e(t(),1),r=n.createContext(null);function i(e){return n.useContext(r)}export{r as n,i as t};
