@@ -187,7 +187,7 @@ def test_a_mask_and_a_crop_of_a_dataset_are_steps_that_can_be_undone(new_page, l
 
 def test_duplicates_and_drawn_images_are_answered_by_keys(new_page, dataset):
     page = new_page(f"/datasets/{dataset.name}")
-    page.get_by_text("Drawn for it").click()
+    page.get_by_text("Suggestions").click()
     page.get_by_text("3 images wait for an answer").wait_for()
     for key in ("a", "r"):
         page.keyboard.press(key)

@@ -61,7 +61,7 @@ def refuse_serious_findings(page, *routes: str) -> None:
 def test_a_run_is_looked_at_and_published_to_the_hub_in_private(new_page, hub):  # noqa: F811
     page = new_page("/trainings/Anna")
     page.get_by_role("link", name="Publish").click()
-    look = page.get_by_role("button", name="Look at it first")
+    look = page.get_by_role("button", name="Preview")
     assert look.is_disabled()  # whether it shows a real person was not said
     page.get_by_label("Yes, and the person agrees to this").check()
     page.get_by_text("The Hub", exact=True).click()
@@ -79,7 +79,7 @@ def test_a_run_is_looked_at_and_published_to_the_hub_in_private(new_page, hub): 
     assert not hub.repos.get("me/anna")
     publish = page.get_by_role("button", name="Publish", exact=True)
     assert publish.is_disabled()
-    page.get_by_label("Publish in spite of this").check()
+    page.get_by_label("Publish anyway").check()
     publish.click()
     page.get_by_role("status").get_by_role("heading", name="Published").wait_for()
     assert page.get_by_role("link", name=f"{hub.url}/me/anna").count() >= 1

@@ -26,9 +26,9 @@ interface Words {
 
 /** Prompts are English: that is what base models know. */
 const EXAMPLES: Record<"smile" | "night" | "hair", Omit<Words, "base">> = {
-  smile: { name: "smile", target: "1girl", positive: "1girl, big smile", negative: "1girl, frown", keep: [] },
+  smile: { name: "smile", target: "person", positive: "person, big smile", negative: "person, frown", keep: [] },
   night: { name: "night", target: "outdoors", positive: "outdoors, night", negative: "outdoors, day", keep: [] },
-  hair: { name: "long-hair", target: "1girl", positive: "1girl, long hair", negative: "1girl, short hair", keep: ["smile", "frown"] },
+  hair: { name: "long-hair", target: "person", positive: "person, long hair", negative: "person, short hair", keep: ["smile", "frown"] },
 };
 
 function recipeOf(words: Words, steps: number | null): object {
@@ -58,9 +58,9 @@ export function NewSlider() {
         <Stack className="card" gap="md">
           <Group gap="xs"><Text size="sm" c="dimmed">{t("pages.sliders.examples")}</Text>{(["smile", "night", "hair"] as const).map((one) => <Button key={one} size="compact-sm" variant="default" onClick={() => change(EXAMPLES[one])}>{t(`pages.sliders.example.${one}`)}</Button>)}</Group>
           <TextInput label={t("pages.sliders.name")} description={t("pages.sliders.nameText")} {...field("name")} maxLength={60} required />
-          <TextInput label={t("pages.sliders.target")} description={t("pages.sliders.targetText")} placeholder="1girl" {...field("target")} />
-          <TextInput label={t("pages.sliders.positive")} description={t("pages.sliders.positiveText")} placeholder="1girl, big smile" {...field("positive")} required />
-          <TextInput label={t("pages.sliders.negative")} description={t("pages.sliders.negativeText")} placeholder="1girl, frown" {...field("negative")} />
+          <TextInput label={t("pages.sliders.target")} description={t("pages.sliders.targetText")} placeholder="person" {...field("target")} />
+          <TextInput label={t("pages.sliders.positive")} description={t("pages.sliders.positiveText")} placeholder="person, big smile" {...field("positive")} required />
+          <TextInput label={t("pages.sliders.negative")} description={t("pages.sliders.negativeText")} placeholder="person, frown" {...field("negative")} />
           <TagsInput label={t("pages.sliders.keep")} description={t("pages.sliders.keepText")} value={words.keep} onChange={(keep) => change({ keep })} splitChars={[",", "，"]} acceptValueOnBlur />
           <Select label={t("name.base")} description={t("name.baseText")} data={bases} value={chosen.base} onChange={(base) => base && change({ base })} allowDeselect={false} searchable={bases.length > 8} />
         </Stack>
