@@ -16,7 +16,7 @@ SHORT = {
     "train.steps": 2, "train.epochs": 1, "slider.points": 2, "slider.steps": 2, "slider.images": 1,
     "slider.strengths": [1.0], "sample.prompts": [], "sample.steps": 2, "adapter.rank": 2,
 }  # fmt: skip
-WORDS = {"target": "1girl", "positive": "1girl, big smile", "negative": "1girl, frown"}
+WORDS = {"target": "person", "positive": "person, big smile", "negative": "person, frown"}
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def test_a_slider_is_planned_in_words_and_queued(new_page, live):  # noqa: F811
     page.get_by_role("link", name="smile").wait_for()
     page.get_by_role("link", name="New slider").click()
     page.get_by_role("button", name="Length of hair").click()
-    page.get_by_text("Strength 1 shows “1girl, long hair”").wait_for()
+    page.get_by_text("Strength 1 shows “person, long hair”").wait_for()
     page.get_by_label("Most steps").fill("3")
     page.get_by_role("button", name="Show as code").click()
     command = page.locator("pre.code").first.inner_text()
-    assert "bakehouse train --kind slider --target 1girl --positive '1girl, long hair'" in command
+    assert "bakehouse train --kind slider --target person --positive 'person, long hair'" in command
     assert "--keep 'smile, frown'" in command and "--set train.steps=3" in command
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Train", exact=True).click()
@@ -51,7 +51,7 @@ def test_a_slider_is_planned_in_words_and_queued(new_page, live):  # noqa: F811
     page.get_by_role("button", name="Stop").click()  # it waits for the other one
     page.get_by_role("button", name="Go on").wait_for()
     recipe = live.request("GET", "/api/v1/runs/long-hair/recipe").json()["recipe"]
-    assert recipe["slider"]["prompts"][0]["negative"] == "1girl, short hair" and recipe["train"]["steps"] == 3
+    assert recipe["slider"]["prompts"][0]["negative"] == "person, short hair" and recipe["train"]["steps"] == 3
     assert recipe["slider"]["keep"] == ["smile", "frown"]
 
 
@@ -59,7 +59,7 @@ def test_a_slider_says_its_range(live):
     until(lambda: live.request("GET", "/api/v1/runs/smile").json()["state"] in ("done", "failed"), 240)
     found = live.request("GET", "/api/v1/runs/smile/slider").json()
     assert [place["strength"] for place in found["places"]] == [-1.0, 0.0, 1.0], found
-    assert found["low"] <= found["preferred"] <= found["high"] and found["prompts"][0]["target"] == "1girl"
+    assert found["low"] <= found["preferred"] <= found["high"] and found["prompts"][0]["target"] == "person"
     for place in found["places"]:
         (url,) = place["images"]
         assert live.request("GET", url).content.startswith(b"\x89PNG")
