@@ -55,15 +55,15 @@ def test_packed_convolutions_tile(network):
             torch.testing.assert_close(network(x), expected)
 
 
-@pytest.mark.parametrize("why", ["half precision", "no memory", "circular"])
+@pytest.mark.parametrize("why", ["off", "half precision", "no memory", "circular"])
 def test_convolutions_that_cannot_be_packed_are_left_alone(network, why, monkeypatch):
     if why == "half precision":
         network.to(torch.bfloat16)
     elif why == "no memory":
         monkeypatch.setattr(packing, "available_memory", lambda: 1000)
-    else:
+    elif why == "circular":
         network = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"))
-    with packed_convolutions(network):
+    with packed_convolutions(network, on=why != "off"):
         assert not any("_conv_forward" in m.__dict__ for m in network)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import httpx
+import json
+from types import SimpleNamespace
+
 import pytest
 from pydantic import ValidationError
 
@@ -38,6 +40,11 @@ def test_a_session_and_a_token_are_answered_as_described(running):
 
 @pytest.mark.parametrize("wrong", [{"name": "x"}, {"name": "x", "scopes": [], "quota": {}, "used": {}, "more": 1}])
 def test_an_answer_that_is_not_as_described_is_found(running, wrong):
-    request = httpx.Request("GET", "http://127.0.0.1/api/v1/me")
+    answer = SimpleNamespace(
+        request=SimpleNamespace(method="GET", url=SimpleNamespace(path="/api/v1/me")),
+        status_code=200,
+        headers={"content-type": "application/json"},
+        read=lambda: json.dumps(wrong).encode(),
+    )
     with pytest.raises(ValidationError):
-        check_described(running.app, httpx.Response(200, json=wrong, request=request))
+        check_described(running.app, answer)

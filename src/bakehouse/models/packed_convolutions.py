@@ -20,13 +20,17 @@ _SPARE = 2
 
 
 @contextlib.contextmanager
-def packed_convolutions(network: nn.Module) -> Iterator[None]:
+def packed_convolutions(network: nn.Module, on: bool = True) -> Iterator[None]:
     """Compute a network's convolutions with packed weights inside a `with` block; weights must not change in it.
 
     Does nothing where it would not help or not fit: on other devices than CPUs, in other types than fp32, and without
     memory for a second copy of the convolutions. Gradients are not computed through packed weights.
+
+    Args:
+        network: the denoising network.
+        on: False does nothing.
     """
-    convolutions = [m for m in network.modules() if type(m) is nn.Conv2d and _can_be_packed(m)]
+    convolutions = [m for m in network.modules() if on and type(m) is nn.Conv2d and _can_be_packed(m)]
     size = sum(conv.weight.nbytes for conv in convolutions)
     available = available_memory()
     if not _is_supported() or (available is not None and available < _SPARE * size):

@@ -295,11 +295,12 @@ def _generate_pixels(
         raise ValueError(f"{len(specs)} specs with strength {first.strength} and {len(images)} images to begin from")
     check_size(model, first.width, first.height)
     unet = model.trainable_modules()["lora_unet"]
+    plain = unet._compiled_call_impl is None  # a compiled network would be compiled again
     with (
         tiled(model, first.options.tiling),
         regional_attention(model, region_map, specs),
-        packed_convolutions(unet),
-        kept_projections(unet, on=not first.regions),
+        packed_convolutions(unet, on=plain),
+        kept_projections(unet, on=plain and not first.regions),
     ):
         passes = _Passes(model, make_guider(model, specs, prompt_cache, region_map), specs, watch)
         latents = passes.first(images)
