@@ -74,6 +74,7 @@ def test_a_visitor_draws_with_words_alone(running):
         {"whose": "address", "period": "day", "limit": 20, "left": 20, "reset": about["left"][0]["reset"]},
         {"whose": "share", "period": "day", "limit": 200, "left": 200, "reset": about["left"][0]["reset"]},
     ]
+    assert "<title>&lt;b&gt;Zwx&lt;/b&gt;</title>" in running.client.get(visitor.path).text
     answer = visitor.draw("at the beach <lora:secret:1>  <hypernet:x:1>")
     assert answer.json()["removed"] == ["<lora:secret:1>", "<hypernet:x:1>"]
     assert answer.json()["prompt"] == "zwx robot, at the beach"
@@ -129,6 +130,7 @@ def test_a_link_that_is_over_opens_nothing(running, way):
         answer = visitor.ask(method, path, body)
         assert (answer.status_code, answer.json()["error"]["code"]) == expected, path
     page = running.client.get(visitor.path)
+    assert page.status_code == expected[0] and "<title>bakehouse</title>" in page.text
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
 
 
@@ -229,6 +231,22 @@ def test_nothing_but_words_can_be_sent(running, body, status):
     visitor = visit(running)
     assert visitor.ask("POST", "pictures", body).status_code == status
     assert visitor.ask("GET", "mine").json()["pictures"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["%00", "..%2f..%2fserve.db", "%ff", "x" * 5000, "'; DROP TABLE shares--", "%F0%9F%98%80", "*", "%25"]
+)
+def test_odd_names_are_not_there(running, name):
+    visitor = visit(running)
+    for method, path, body in (
+        ("GET", name, None), ("GET", f"{name}/events", None), ("DELETE", name, None),
+        ("PUT", f"{name}/shown", {"shown": True}), ("POST", f"{name}/report", {}),
+    ):  # fmt: skip
+        assert visitor.ask(method, f"pictures/{path}", body).status_code == 404, path
+    for path in (f"/share/{name}", f"/share/{name}/about", f"/share/{name}/mine"):
+        assert running.client.get(path).status_code == 404, path
+    for asked in ("pictures", f"pictures/{name}/hidden"):
+        assert running.get(f"/api/v1/shares/{name}/{asked}", "admin").status_code in (404, 405)
 
 
 @pytest.mark.parametrize("secret", ["short", "x" * 65, "x" * 31 + "/", ""])
