@@ -82,9 +82,10 @@ def check_accessible(page, width: int = PHONE["width"]) -> None:
 
 
 def test_an_owner_makes_a_share_and_a_visitor_draws_shows_and_removes_a_picture(live, open_page):
-    owner = owner_page(live, open_page, "/shares", viewport=DESK)
-    owner.get_by_role("button", name="New share").click()
+    owner = owner_page(live, open_page, "/shares?model=crumb", viewport=DESK)  # as the button of a training opens it
     form = owner.get_by_role("dialog")
+    assert form.get_by_label("Model").input_value() == "crumb"
+    check_accessible(owner, DESK["width"])
     form.get_by_label("Name").fill("robots")
     form.get_by_label("Headline").fill(HOSTILE)
     form.get_by_label("Words in every prompt").fill("red robot")
@@ -92,10 +93,12 @@ def test_an_owner_makes_a_share_and_a_visitor_draws_shows_and_removes_a_picture(
     form.get_by_role("button", name="More settings").click()
     form.get_by_label("Steps").fill("3")
     form.get_by_role("button", name="Make the link").click()
-    link = owner.get_by_role("link", name="/share/").get_attribute("href")
+    card = owner.locator(".card").filter(has_text="robots")
+    link = card.get_by_role("link", name="/share/").get_attribute("href")
 
     visitor = open_page(link)
-    assert visitor.get_by_role("heading", level=1).inner_text() == HOSTILE == visitor.title()
+    visitor.get_by_role("heading", name=HOSTILE, exact=True).wait_for()
+    assert visitor.title() == HOSTILE
     visitor.get_by_role("button", name="red robot in").click()
     visitor.get_by_label("choice").select_option("a forest")
     words = visitor.get_by_label("What do you want to see?")
@@ -122,7 +125,7 @@ def test_an_owner_makes_a_share_and_a_visitor_draws_shows_and_removes_a_picture(
     visitor.get_by_role("button", name="Remove").click()
     visitor.get_by_role("button", name="Undo").click()
     visitor.get_by_role("img", name=HOSTILE).wait_for()
-    owner.get_by_role("button", name="Pictures", exact=True).click()
+    card.get_by_role("button", name="Pictures", exact=True).click()
     owner.get_by_text("“<b>why</b>”").wait_for()
     check_accessible(owner, DESK["width"])
     visitor.get_by_role("button", name="Remove").click()

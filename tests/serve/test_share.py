@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ import pytest
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.parse_json_toml_yaml import parse_json
+from bakehouse.serve.dialects import share as share_routes
 from bakehouse.serve.errors import ServeError
 from bakehouse.serve.guard import visitors
 from bakehouse.serve.guard.rules import rules_of
@@ -22,6 +24,7 @@ from bakehouse.serve.start import open_to
 from bakehouse.serve.store.share_usage import ShareQuotaError, ShareUsage, TooManyAtOnceError, seconds_to_next
 from bakehouse.serve.store.shares import ShareSettings
 from bakehouse.serve.store.store import open_store
+from bakehouse.serve.work.worker_process import WorkerProcess
 
 FAST = {"steps": 1, "width": 64, "height": 64}
 CRUMB = ShareSettings(model="crumb")
@@ -74,6 +77,7 @@ def test_a_visitor_draws_with_words_alone(running):
         {"whose": "address", "period": "day", "limit": 20, "left": 20, "reset": about["left"][0]["reset"]},
         {"whose": "share", "period": "day", "limit": 200, "left": 200, "reset": about["left"][0]["reset"]},
     ]
+    assert "<title>&lt;b&gt;Zwx&lt;/b&gt;</title>" in running.client.get(visitor.path).text
     answer = visitor.draw("at the beach <lora:secret:1>  <hypernet:x:1>")
     assert answer.json()["removed"] == ["<lora:secret:1>", "<hypernet:x:1>"]
     assert answer.json()["prompt"] == "zwx robot, at the beach"
@@ -129,6 +133,7 @@ def test_a_link_that_is_over_opens_nothing(running, way):
         answer = visitor.ask(method, path, body)
         assert (answer.status_code, answer.json()["error"]["code"]) == expected, path
     page = running.client.get(visitor.path)
+    assert page.status_code == expected[0] and "<title>bakehouse</title>" in page.text
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
 
 
@@ -229,6 +234,22 @@ def test_nothing_but_words_can_be_sent(running, body, status):
     visitor = visit(running)
     assert visitor.ask("POST", "pictures", body).status_code == status
     assert visitor.ask("GET", "mine").json()["pictures"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["%00", "..%2f..%2fserve.db", "%ff", "x" * 5000, "'; DROP TABLE shares--", "%F0%9F%98%80", "*", "%25"]
+)
+def test_odd_names_are_not_there(running, name):
+    visitor = visit(running)
+    for method, path, body in (
+        ("GET", name, None), ("GET", f"{name}/events", None), ("DELETE", name, None),
+        ("PUT", f"{name}/shown", {"shown": True}), ("POST", f"{name}/report", {}),
+    ):  # fmt: skip
+        assert visitor.ask(method, f"pictures/{path}", body).status_code == 404, path
+    for path in (f"/share/{name}", f"/share/{name}/about", f"/share/{name}/mine"):
+        assert running.client.get(path).status_code == 404, path
+    for asked in ("pictures", f"pictures/{name}/hidden"):
+        assert running.get(f"/api/v1/shares/{name}/{asked}", "admin").status_code in (404, 405)
 
 
 @pytest.mark.parametrize("secret", ["short", "x" * 65, "x" * 31 + "/", ""])
@@ -389,22 +410,35 @@ def test_pages_of_other_sites_cannot_draw(running):
     assert visitor.ask("POST", "pictures", {"prompt": "x"}, Origin="https://example.org").status_code == 403
 
 
-def test_a_waiting_picture_can_be_taken_back(running):
-    visitor = visit(running, steps=150, width=256, height=256)
-    ids = [visitor.draw().json()["id"] for _ in range(2)]
+def test_a_waiting_picture_can_be_taken_back_and_who_follows_it_is_told(running, monkeypatch):
+    visitor = visit(running)
+    monkeypatch.setattr(WorkerProcess, "is_ready", property(lambda _: False))  # all pictures wait
+    first, second = (visitor.draw().json()["id"] for _ in range(2))
     answer = visitor.draw()
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_at_once")
-    while running.server.engine.tasks[ids[0]].state == "waiting":
+    tasks, followed = running.server.engine.tasks, []
+    follow = threading.Thread(target=lambda: followed.append(visitor.ask("GET", f"pictures/{second}/events").text))
+    follow.start()
+    while not tasks[second].has_listeners:
         time.sleep(0.01)
-    first, second = (running.server.engine.tasks[job] for job in ids)
-    if second.state == "waiting":  # two alike may be drawn as one batch
-        assert visitor.ask("DELETE", f"pictures/{ids[1]}").status_code == 200
-        assert visitor.ask("GET", "about").json()["left"][0]["left"] == 19
-    if first.state == "running":
-        assert visitor.ask("DELETE", f"pictures/{ids[0]}").json()["error"]["code"] == "being_drawn"
-    running.server.store.shares.revoke(running.server.store.shares.find(visitor.path.rsplit("/", 1)[1]).name)
-    for task in (first, second):
-        running.client.portal.call(task.cancel)
+    assert [one["place"] for one in visitor.ask("GET", "mine").json()["pictures"]] == [1, 0]
+    assert visitor.ask("DELETE", f"pictures/{second}").json() == {"removed": second}
+    follow.join()
+    ended = parse_json(followed[0].strip().rsplit("data: ", 1)[1])
+    assert (ended["id"], ended["state"]) == (second, "canceled")
+    assert visitor.ask("GET", "about").json()["left"][0]["left"] == 19
+    running.client.portal.call(tasks[first].begin)
+    assert visitor.ask("DELETE", f"pictures/{first}").json()["error"]["code"] == "being_drawn"
+    monkeypatch.undo()
+    assert '"state": "done"' in visitor.ask("GET", f"pictures/{first}/events").text
+
+
+def test_a_share_has_room_for_so_many(running, monkeypatch):
+    visitor = visit(running)
+    monkeypatch.setattr(share_routes, "MOST_WAITING", 0)
+    answer = visitor.draw()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
+    assert answer.headers["Retry-After"] == "15"
 
 
 def test_requests_a_minute_are_limited_by_address(tmp_path, monkeypatch):

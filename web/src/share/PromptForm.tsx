@@ -138,6 +138,6 @@ function Why({ error }: { error: ShareError }) {
   if (error.code === "busy" || error.code === "stopping") return <>{t("share.visit.busy")}</>;
   if (error.code === "model_away") return <>{t("share.visit.away")}</>;
   if (error.code === "prompt_empty") return <>{t("share.visit.empty")}</>;
-  if (error.code === "word_refused") return <>{t("share.visit.word", { message: error.message })}</>;
+  if (error.code === "word_refused") return <>{t("share.visit.word", { word: error.message.replace(/ cannot be used here.*/, "").slice(1, -1) })}</>;
   return <>{t("share.visit.failed")}</>;
 }

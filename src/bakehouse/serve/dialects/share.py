@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import secrets
+import time
 from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
@@ -37,6 +39,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors {sites}"
 )
+_TITLE = "<title>bakehouse</title>"
 _PERIODS = {"day": 24 * 3600, "month": 30 * 24 * 3600}
 _PRIVATE = {"Cache-Control": "private, no-store"}
 _EVENTS = {"queued": ("place",), "started": (), "step": ("progress",), "preview": ("png",)}
@@ -79,16 +82,23 @@ SHARE = Dialect("share", _error)
 
 @SHARE.route("GET", "/share/{link}", "open")
 async def document(request: Request, link: str) -> Response:
-    """Return the page, the same for every link; which sites may show it in a frame is the share's owner's choice."""
+    """Return the page, the same for every link but for its title, which previews of links show.
+
+    Which sites may show it in a frame is the share's owner's choice.
+    """
     share = await asyncio.to_thread(server_of(request).store.shares.find, link)
-    sites = () if share is None or share.revoked is not None else share.settings.embed
+    status = 404 if share is None else 410 if share.is_over(time.time()) else 200
+    sites: tuple[str, ...] = ()
+    text = _document()
+    if share is not None and status == 200:
+        sites, text = share.settings.embed, text.replace(_TITLE, f"<title>{html.escape(share.title)}</title>")
     headers = {
         "Content-Security-Policy": _POLICY.format(sites=" ".join(sites) or "'none'"),
         "Cache-Control": "no-store",
         "Referrer-Policy": "no-referrer",
         "X-Robots-Tag": "noindex",
     }
-    return Response(_document(), 200 if share else 404, headers, "text/html; charset=utf-8")
+    return Response(text, status, headers, "text/html; charset=utf-8")
 
 
 @SHARE.route("GET", "/share/{link}/about", "share")

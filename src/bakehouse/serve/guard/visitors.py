@@ -73,7 +73,7 @@ class VisitorGate:
         share = self._shares.find(link)
         if share is None:
             raise ServeError(404, "no_such_share", "this link leads nowhere", hint="ask who sent it for another")
-        if share.revoked is not None or share.has_expired(time.time()):
+        if share.is_over(time.time()):
             raise ServeError(410, "share_over", "this page is no longer open", hint="ask who sent the link for another")
         if secret is not None and not _SECRET.fullmatch(secret):
             raise bad_request(f"the header {VISITOR_HEADER} must have 32 to 64 letters, digits, - or _")

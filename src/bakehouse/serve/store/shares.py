@@ -156,6 +156,10 @@ class Share:
     def title(self) -> str:
         return self.settings.title or self.name
 
+    def is_over(self, now: float) -> bool:
+        """Whether its link opens nothing any more."""
+        return self.revoked is not None or self.has_expired(now)
+
     def has_expired(self, now: float) -> bool:
         """Whether its time is over."""
         return self.settings.expires is not None and now >= self.settings.expires
@@ -203,7 +207,7 @@ class Shares:
     def valid(self) -> list[Share]:
         """Return the shares that are neither revoked nor expired."""
         now = time.time()
-        return [share for share in self.all() if share.revoked is None and not share.has_expired(now)]
+        return [share for share in self.all() if not share.is_over(now)]
 
     def find(self, link: str) -> Share | None:
         """Return the share with this link, revoked and expired ones too; None if there is none.
