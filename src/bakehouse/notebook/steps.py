@@ -90,7 +90,10 @@ class Steps:
         display(panel.box)  # type: ignore[no-untyped-call]
         panel.guarded(panel.begin)
         if waits:
-            panel.wait()
+            try:
+                panel.wait()
+            except KeyboardInterrupt:
+                panel.say("note", "this cell waits no longer; its work goes on")
 
     def _refresh(self) -> None:
         for panel in list(self.panels.values()):

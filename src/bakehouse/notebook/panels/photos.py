@@ -33,6 +33,7 @@ class PhotosPanel(Panel):
 
     def __init__(self, project: Project, *, source: str, **more: Any) -> None:
         self._source = source
+        self._seen: list[tuple[Path, int]] = []
         super().__init__(project, **more)
 
     def controls(self) -> Sequence[Any]:
@@ -54,6 +55,10 @@ class PhotosPanel(Panel):
 
     def refresh(self) -> None:
         images = self.project.images()
+        seen = [(path, path.stat().st_mtime_ns) for path in images]
+        if seen == self._seen:
+            return
+        self._seen = seen
         self.show(f"<p>{html.text(counted(len(images), 'photo'))}</p>" * bool(images) + html.pictures(images, _SHOWN))
 
     def _add_path(self) -> None:

@@ -14,7 +14,7 @@ from bakehouse.serve.runs.losses import loss_columns
 
 _POINTS = 120
 _SAMPLE = re.compile(r"step-(\d+)-(\d+)\.png")
-_MOST = 12
+_MOST = 6
 """Pictures in a strip: the first, and the newest ones."""
 
 
