@@ -46,7 +46,9 @@ def test_the_document_allows_only_its_own_files(running):
 
 def test_the_service_worker_keeps_built_files_alone(running):
     answer = running.client.get("/service-worker.js")
-    assert answer.headers["content-type"].startswith("text/javascript") and answer.headers["cache-control"] == "no-cache"
+    assert (
+        answer.headers["content-type"].startswith("text/javascript") and answer.headers["cache-control"] == "no-cache"
+    )
     kept = json.loads(re.search(r"const FILES = (\[.*?\]);", answer.text)[1])
     assert len(kept) > 20 and all(running.client.get(name.removeprefix(".")).status_code == 200 for name in kept)
     built = {path.name for path in (FOLDER / "assets").iterdir() if path.suffix in (".js", ".css")}
