@@ -6,13 +6,16 @@ import io
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from bakehouse.serve.store.store import open_store
 from bakehouse.synthesis.candidates import Candidate, Candidates, write_accept
-from tests.serve.test_page_browser import CHROMIUM, HAS_PLAYWRIGHT, MIRA, PHONE, browser, new_page
+from tests.serve.conftest import Served
+from tests.serve.test_page_browser import CHROMIUM, HAS_PLAYWRIGHT, MIRA, PHONE, SECONDS, browser, new_page
 
 __all__ = ["browser", "new_page"]
 pytestmark = [
@@ -28,6 +31,11 @@ SMALL_HANDLES = """() => [...document.querySelectorAll('[data-handle], .extend-h
     const { width, height } = handle.getBoundingClientRect();
     return width < 24 || height < 24;
 }).map(handle => handle.className)"""
+
+KEPT_FILES = """async () => {
+    const cache = await caches.open((await caches.keys())[0]);
+    return (await cache.keys()).map(request => request.url);
+}"""
 
 
 def drag(page, area, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -47,6 +55,11 @@ def draw(page, prompt: str) -> None:
     page.get_by_label("Steps").fill("4")
     page.get_by_role("button", name="Draw", exact=True).click()
     page.get_by_role("button", name=f"Open: {prompt}").first.wait_for()
+
+
+def without_audit(page) -> None:
+    """Keep the page from auditing the dataset: commands of one dataset wait for each other."""
+    page.route("**/audit", lambda route: route.fulfill(status=404, json={"error": "not here"}))
 
 
 def body_shown(page) -> dict:
@@ -159,7 +172,9 @@ def test_a_template_is_chosen_and_filled(new_page):
 
 
 def test_a_mask_and_a_crop_of_a_dataset_are_steps_that_can_be_undone(new_page, live, dataset):
-    page = new_page(f"/datasets/{dataset.name}")
+    page = new_page("/")
+    without_audit(page)
+    page.goto(f"{live.ready['url']}/#/datasets/{dataset.name}")
     page.get_by_role("button", name="Open 01.png").click()
     page.get_by_text("Mask", exact=True).click()
     drag(page, page.get_by_role("application", name="Mask"), (0.1, 0.5), (0.9, 0.5))
@@ -185,8 +200,10 @@ def test_a_mask_and_a_crop_of_a_dataset_are_steps_that_can_be_undone(new_page, l
     assert not (dataset / "01-portrait.png").exists()
 
 
-def test_duplicates_and_drawn_images_are_answered_by_keys(new_page, dataset):
-    page = new_page(f"/datasets/{dataset.name}")
+def test_duplicates_and_drawn_images_are_answered_by_keys(new_page, live, dataset):
+    page = new_page("/")
+    without_audit(page)
+    page.goto(f"{live.ready['url']}/#/datasets/{dataset.name}")
     page.get_by_text("Suggestions").click()
     page.get_by_text("3 images wait for an answer").wait_for()
     for key in ("a", "r"):
@@ -238,3 +255,30 @@ def test_painting_is_accessible_and_fits_a_phone(new_page, dataset, scheme, loca
     page.get_by_text(texts["set"]["views"]["drawn"], exact=True).click()
     page.get_by_role("button", name=texts["set"]["drawn"]["accept"]).wait_for()
     check("drawn images")
+
+
+def test_the_page_opens_while_its_server_is_away(browser, tmp_path):
+    with open_store(tmp_path) as store:
+        _, token = store.tokens.add("browser", frozenset({"draw"}))
+    served = Served(tmp_path)
+    url = served.ready["url"]
+    context = browser.new_context(locale="en")
+    try:
+        page = context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.goto(f"{url}/#token={token}")
+        page.get_by_role("heading", level=1).wait_for()
+        page.evaluate("navigator.serviceWorker.ready.then(() => null)")
+        served.end(signal.SIGKILL)
+        page.reload()
+        page.get_by_text("The server does not answer. Trying again").wait_for()
+        page.get_by_role("link", name="Draw", exact=True).click()  # a part of the page that was not opened before
+        page.get_by_label("Prompt", exact=True).fill("kept while it is away")
+        kept = page.evaluate(KEPT_FILES)
+        assert f"{url}/" in kept and not [one for one in kept if "/api/" in one]
+        served = Served(tmp_path, "--port", url.rsplit(":", 1)[1])
+        page.get_by_text("The server does not answer.").wait_for(state="detached")
+        assert page.get_by_label("Prompt", exact=True).input_value() == "kept while it is away"
+    finally:
+        context.close()
+        served.end(signal.SIGTERM)

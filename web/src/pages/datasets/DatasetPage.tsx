@@ -86,27 +86,48 @@ function Undo({ name, operation }: { name: string; operation: string }) {
 
 const NOTHING: ImageFilter = { q: "", tag: null, caption: null, finding: null };
 
+interface Opened {
+  index: number;
+  /** Unknown while its page is being fetched. */
+  path: string | undefined;
+}
+const NEAR = 40;
+
+/** Where an opened image is now: images that came or went before it have moved it. */
+function indexNear(at: (index: number) => DatasetImage | undefined, { index, path }: Opened, total: number): number {
+  if (path === undefined || at(index)?.path === path) return index;
+  for (let by = 1; by <= NEAR; by += 1) {
+    for (const place of [index - by, index + by]) {
+      if (place >= 0 && place < total && at(place)?.path === path) return place;
+    }
+  }
+  return index;
+}
+
 function Images({ name, stamp, onEditing }: { name: string; stamp: number; onEditing: (isEditing: boolean) => void }) {
   const { t } = useTranslation();
   const [filter, setFilter] = useState(NOTHING);
   const [q] = useDebouncedValue(filter.q, 300);
   const images = useImages(name, { ...filter, q }, stamp);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
-  const [opened, setOpened] = useState<number | null>(null);
+  const [opened, setOpened] = useState<Opened | null>(null);
   const toggle = useCallback((path: string) => setChosen((was) => new Set(was.has(path) ? [...was].filter((one) => one !== path) : [...was, path])), []);
   const { at } = images;
+  const open = useCallback((index: number) => setOpened({ index, path: at(index)?.path }), [at]);
   const cellOf = useCallback(
     (i: number) => {
       const image = at(i);
-      return <ImageCell dataset={name} image={image} index={i} chosen={image !== undefined && chosen.has(image.path)} onToggle={toggle} onOpen={setOpened} />;
+      return <ImageCell dataset={name} image={image} index={i} chosen={image !== undefined && chosen.has(image.path)} onToggle={toggle} onOpen={open} />;
     },
-    [at, chosen, name, toggle],
+    [at, chosen, name, open, toggle],
   );
   useEffect(() => onEditing(opened !== null), [opened, onEditing]);
   const kept = useRef<DatasetImage>(undefined);
-  const found = opened === null ? undefined : at(opened);
+  const index = opened === null ? null : indexNear(at, opened, images.total ?? 0);
+  const found = index === null ? undefined : at(index);
   if (found) kept.current = found;
   const current = opened === null ? undefined : (found ?? kept.current); // while its page is fetched, the image before
+  const go = (by: number) => index !== null && index + by >= 0 && index + by < (images.total ?? 0) && open(index + by);
   return (
     <section aria-label={t("datasets.allImages")}>
       <Filters name={name} filter={filter} onChange={setFilter} />
@@ -117,7 +138,7 @@ function Images({ name, stamp, onEditing }: { name: string; stamp: number; onEdi
         {cellOf}
       </VirtualGrid>
       {chosen.size > 0 && <BulkBar dataset={name} paths={[...chosen]} onDone={() => setChosen(new Set())} />}
-      <CaptionEditor dataset={name} image={current} onClose={() => setOpened(null)} onGo={(by) => opened !== null && opened + by >= 0 && opened + by < (images.total ?? 0) && setOpened(opened + by)} />
+      <CaptionEditor dataset={name} image={current} onClose={() => setOpened(null)} onGo={go} />
     </section>
   );
 }
