@@ -56,7 +56,8 @@ def train(
         with spinner("reading images", quiet=quiet or json or not ranks.is_main):
             recipe = ranks.everywhere(lambda: read_recipe(source, **given, settings=settings or (), slider=slider))
         if dry_run:
-            _print_plan(recipe, json=json, quiet=quiet)
+            if ranks.is_main:
+                _print_plan(recipe, json=json, quiet=quiet)
             return
         folder = run or (run_of(source) if source else None) or Path("runs") / recipe.title
         _train(recipe, folder, ranks, restore=restore, json=json, quiet=quiet)

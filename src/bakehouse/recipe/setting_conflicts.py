@@ -142,7 +142,8 @@ def of_devices(recipe: Recipe, devices: int) -> Iterator[str]:
         )
     if ":" in train.device or train.device == "mps":
         yield f"{named}, but train.device = {train.device!r} names one: set 'auto', 'cuda' or 'cpu'"
-    if train.batch is not None and train.accumulation < devices:  # the plan has decided both
+    # What is left open is decided by the plan.
+    if "accumulation" in train.model_fields_set and train.batch is not None and train.accumulation < devices:
         yield (
             f"{named}, but train.accumulation = {train.accumulation}, and each device computes at least one batch of a "
             f"step: {_enough_batches(recipe, devices)}"

@@ -71,7 +71,8 @@ def check_devices(recipe: Recipe, ranks: Ranks) -> None:
     Raises:
         Problems: it cannot.
     """
-    ranks.on_main(lambda: refuse(list(of_devices(recipe, ranks.count))))
+    decided = recipe.with_values({"train.accumulation": recipe.train.accumulation})
+    ranks.on_main(lambda: refuse(list(of_devices(decided, ranks.count))))
 
 
 def check_files(opened: OpenRun, saved: SavedState | None) -> None:

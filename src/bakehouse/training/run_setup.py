@@ -51,6 +51,8 @@ class OpenRun:
     def check_class_images(self, class_images: Sequence[CaptionedImage]) -> None:
         """Raise UsageError if generated class images are not those that the run was started with."""
         self._change_inputs(lambda: check_class_images(self.run, self.inputs, class_images))
+        found = {"/".join(c.image.record.path.parts[-2:]): c.image.record.sha256 for c in class_images}
+        self.ranks.check_same("class images", found, "let all machines use one cache folder (BAKEHOUSE_CACHE)")
 
     def confirm_inputs(self) -> None:
         """Write inputs that were reconstructed: a state of the run has their digest."""
