@@ -148,11 +148,8 @@ def tiny_folder(_tiny_original: Any, tmp_path_factory: pytest.TempPathFactory) -
 SLOW_FILES = (
     "tests/test_docs.py",
     "tests/training/test_resume.py",
-<<<<<<< HEAD
     "tests/notebook/test_whole_way.py",
-=======
     "tests/training/test_several_devices.py",
->>>>>>> devices
     "tests/serve/test_page_browser.py",
     "tests/serve/test_trainings.py",
     "tests/training/test_embedding.py",
