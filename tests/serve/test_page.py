@@ -101,7 +101,7 @@ def test_texts_are_translated():
     assert same == {
         "generate.prompt", "generate.promptExample", "generate.guidance", "generate.sampler", "generate.schedule",
         "signIn.token", "usage.token", "tokens.title", "captions.tags", "datasets.tag", "name.nameExample",
-        "name.kinds.animal",
+        "name.kinds.animal", "canvas.extend.pixels",
     }  # fmt: skip
 
 
