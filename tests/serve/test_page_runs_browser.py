@@ -39,6 +39,15 @@ def live(tmp_path_factory) -> Iterator[Served]:
     with locked(folder / "queue.jobs" / "cpu", "running the queue"):
         served = Served(folder)
         try:
+            vote = {
+                "question": "better",
+                "first": "base",
+                "second": STATES[0],
+                "seed": 1,
+                "number": 0,
+                "choice": "left",
+            }
+            assert served.request("POST", "/api/v1/runs/second/blind-test/votes", vote).status_code == 201
             yield served
         finally:
             served.end(signal.SIGTERM)
@@ -132,7 +141,7 @@ def test_trainings_are_compared(new_page):  # noqa: F811
     page.get_by_role("img", name="first: Loss from 0.1000 to 0.0125").wait_for()
     page.get_by_role("row", name="Prior drift").wait_for()
     assert page.get_by_role("img", name="second, epoch 2").count() == 2
-    page.get_by_role("textbox", name="Trainings").click()
+    page.get_by_role("combobox", name="Trainings").click()
     page.get_by_role("option", name="second").click()
     page.get_by_text("Choose two trainings").wait_for()
 
@@ -166,7 +175,8 @@ def test_triggers_are_declared_and_captions_written(new_page, live):  # noqa: F8
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("has a comma: a trigger is one tag").wait_for()
     page.get_by_role("textbox", name="Word", exact=True).nth(1).fill("work")
-    page.get_by_role("textbox", name="Only images with these tags").nth(1).fill("teal overalls,")
+    page.get_by_role("combobox", name="Only images with these tags").nth(1).fill("teal overalls")
+    page.keyboard.press("Enter")
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_role("img", name="mrx + work: 3 images; mrx: 3 images").wait_for()
     page.get_by_role("region", name="work").get_by_text("teal overalls").wait_for()
@@ -184,7 +194,7 @@ def test_the_pages_are_accessible_and_fit_a_phone(new_page, scheme, language):  
     page = new_page(viewport=PHONE, color_scheme=scheme, locale=language)
     for route, ready in [
         (COMPARED, ".epochs"), ("/trainings", ".queue"), ("/trainings/two", ".setting"),
-        ("/trainings/first", ".interval"), ("/datasets/mira", "[aria-expanded]"),
+        ("/trainings/second", ".interval"), ("/datasets/mira", "[aria-expanded]"),
     ]:  # fmt: skip
         page.evaluate("route => { location.hash = route }", route)
         page.locator(ready).first.wait_for()

@@ -79,5 +79,5 @@ function One({ dataset, number, of, errors, onChange, onRemove }: OneProps) {
 function Tags({ dataset, label, value, error, onChange }: { dataset: string; label: string; value: string[]; error: string | undefined; onChange: (value: string[]) => void }) {
   const { t } = useTranslation();
   const [typed, setTyped] = useState("");
-  return <TagsInput label={label} value={value} onChange={onChange} error={error} searchValue={typed} onSearchChange={setTyped} openOnFocus={false} data={useCompletion(dataset, typed)} splitChars={[","]} clearButtonProps={{ "aria-label": t("common.clear") }} />;
+  return <TagsInput label={label} value={value} onChange={(tags) => onChange(tags.flatMap((tag) => tag.split(",")).map((tag) => tag.trim()).filter(Boolean))} error={error} searchValue={typed} onSearchChange={setTyped} openOnFocus={false} data={useCompletion(dataset, typed)} splitChars={[","]} clearButtonProps={{ "aria-label": t("common.clear") }} />;
 }

@@ -25,12 +25,14 @@ export function Queue({ runs, canMove }: { runs: Run[]; canMove: boolean }) {
   const [dragged, setDragged] = useState<string | null>(null);
   const [over, setOver] = useState<number | null>(null);
   const [moved, setMoved] = useState<Move | null>(null);
+  const toFocus = useRef<Move | null>(null);
   const move = useMutation({
     mutationFn: ({ name, place }: Move) => post(`/runs/${encodeURIComponent(name)}/move`, { place }),
     onMutate: async (wanted) => {
       await client.cancelQueries({ queryKey: runsQuery.queryKey, exact: true });
       client.setQueryData(runsQuery.queryKey, (was) => was && { ...was, runs: reordered(was.runs, wanted) });
       setMoved(wanted);
+      toFocus.current = wanted;
     },
     onSettled: () => client.invalidateQueries({ queryKey: ["runs"] }),
   });
@@ -39,11 +41,13 @@ export function Queue({ runs, canMove }: { runs: Run[]; canMove: boolean }) {
     onSettled: () => client.invalidateQueries({ queryKey: ["runs"] }),
   });
   useEffect(() => {
-    if (!moved?.button) return;
-    const row = [...(holder.current?.children ?? [])].find((one) => (one as HTMLElement).dataset.name === moved.name);
-    const wanted = row?.querySelector<HTMLButtonElement>(`[data-move=${moved.button}]`);
-    (wanted?.disabled ? row?.querySelector<HTMLButtonElement>("[data-move]:not(:disabled)") : wanted)?.focus();
-  }, [moved]);
+    const wanted = toFocus.current;
+    if (!wanted?.button || runs[wanted.place - 1]?.name !== wanted.name) return;
+    toFocus.current = null;
+    const row = holder.current?.children[wanted.place - 1];
+    const button = row?.querySelector<HTMLButtonElement>(`[data-move=${wanted.button}]`);
+    (button?.disabled ? row?.querySelector<HTMLButtonElement>("[data-move]:not(:disabled)") : button)?.focus();
+  }, [runs]);
   const drop = (event: DragEvent) => {
     event.preventDefault();
     const from = runs.findIndex((run) => run.name === dragged);
