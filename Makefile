@@ -45,7 +45,6 @@ docs: $(VENV)/.ready
 	@$(PY) -m tools.write_program_support_docs
 	@$(PY) -m tools.write_prompt_docs
 	@$(PY) -m tools.write_embedding_docs
-	@$(PY) -m tools.write_notebook
 
 # The built page is committed, so that nobody needs Node to use it. Builds are deterministic: `page-check` compares.
 NPM := npm --silent --prefix web
