@@ -27,7 +27,7 @@ def explain_triggers(folder: Path, captions: int) -> dict[str, Any]:
     Triggers that cannot be explained come with the `problem`; a dataset without any has no explanation.
     """
     path = folder / TRIGGER_FILE
-    empty = {"triggers": [], "explanation": None, "captions": [], "changes": 0, "problem": ""}
+    empty: dict[str, Any] = {"triggers": [], "explanation": None, "captions": [], "changes": 0, "problem": ""}
     if not path.is_file():
         return empty
     if not path.resolve().is_relative_to(folder.resolve()):
