@@ -178,7 +178,7 @@ def test_triggers_are_declared_and_captions_written(new_page, live):  # noqa: F8
     page.get_by_role("combobox", name="Only images with these tags").nth(1).fill("teal overalls")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Save", exact=True).click()
-    page.get_by_role("img", name="mrx + work: 3 images; mrx: 3 images").wait_for()
+    page.get_by_role("img", name="mrx: 3 images; mrx + work: 3 images").wait_for()
     page.get_by_role("region", name="work").get_by_text("teal overalls").wait_for()
     assert page.locator(".diff ins").first.inner_text() == "mrx"
     page.get_by_role("button", name="Write these captions").click()

@@ -1262,11 +1262,7 @@ export interface paths {
          * @description Return a run's recipe as TOML and as JSON.
          */
         get: operations["get_recipe_api_v1_runs__name__recipe_get"];
-        /**
-         * Put Recipe
-         * @description Give a training that has not begun another recipe; its place in the queue stays.
-         */
-        put: operations["put_recipe_api_v1_runs__name__recipe_put"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -5776,41 +5772,6 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    put_recipe_api_v1_runs__name__recipe_put: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PlanBody"];
-            };
-        };
         responses: {
             /** @description Successful Response */
             200: {
