@@ -10,6 +10,7 @@ thumbnails are there.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import statistics
@@ -58,7 +59,7 @@ def turn_wheel(page: Any, seconds: float) -> list[float]:
         page.wait_for_timeout(1000 * _WHEEL_SECONDS)
     page.evaluate("cancelAnimationFrame(window.frame_request)")
     times: list[float] = page.evaluate("window.frames_seen")
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(times)]
 
 
 def measure(url: str, token: str, dataset: str, *, seconds: float, warm: bool) -> dict[str, float]:
