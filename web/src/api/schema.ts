@@ -80,66 +80,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/datasets/{name}/candidates": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List Candidates
-         * @description List the drawn images that wait for an answer, of all runs; those that were dropped come with the reason.
-         */
-        get: operations["list_candidates_api_v1_datasets__name__candidates_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{name}/candidates/{run}/{key}/accept": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Accept Candidates
-         * @description Add the accepted images with their captions, as one step, and keep the refusals in accept.txt.
-         */
-        post: operations["accept_candidates_api_v1_datasets__name__candidates__run___key__accept_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{name}/candidates/{run}/{key}/{file}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get Candidate
-         * @description Return a drawn image.
-         */
-        get: operations["get_candidate_api_v1_datasets__name__candidates__run___key___file__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/datasets/{name}/captions": {
         parameters: {
             query?: never;
@@ -194,26 +134,6 @@ export interface paths {
          * @description Say what each trigger of a dataset will learn, as a task.
          */
         post: operations["explain_triggers_api_v1_datasets__name__explain_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{name}/extend": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Extend Dataset
-         * @description Draw images that a dataset lacks, as a task; nothing is added. It waits while a training runs.
-         */
-        post: operations["extend_dataset_api_v1_datasets__name__extend_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -719,9 +639,7 @@ export interface paths {
         put?: never;
         /**
          * Read Prompt
-         * @description Say how a prompt is read: its syntax tree, its parts, the adapters that it names, and what is probably not meant.
-         *
-         *     `parts` are pieces to be shown in different ways, which joined are the prompt; `tree` is as in `bakehouse prompt`.
+         * @description Say how a prompt is read: the adapters that it names, and what in it is probably not meant so.
          */
         post: operations["read_prompt_api_v1_prompt_post"];
         delete?: never;
@@ -1246,26 +1164,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/templates/fill": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Fill Template
-         * @description Return the prompt that a template of the library comes to; the same seed gives the same.
-         */
-        post: operations["fill_template_api_v1_templates_fill_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -1435,29 +1333,6 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
-         * AnswersBody
-         * @description Answers to drawn images; those that are not named wait on.
-         */
-        AnswersBody: {
-            /**
-             * Accepted
-             * @description Names of images to add.
-             */
-            accepted?: string[];
-            /**
-             * Captions
-             * @description Other captions, by name.
-             */
-            captions?: {
-                [key: string]: string;
-            };
-            /**
-             * Refused
-             * @description Names of images not to add.
-             */
-            refused?: string[];
-        };
-        /**
          * AuditBody
          * @description How the images will be used; what is left out is as in `bakehouse dataset audit`.
          */
@@ -1625,35 +1500,30 @@ export interface components {
             };
         };
         /**
-         * FillBody
-         * @description A template of the library, and what fills its slots.
+         * ExtendBody
+         * @description Pixels to add on each side.
          */
-        FillBody: {
+        ExtendBody: {
             /**
-             * Form
-             * @description Sentences, or tags for bases that are prompted so.
-             * @default sentences
-             * @enum {string}
-             */
-            form: "sentences" | "tags";
-            /**
-             * Name
-             * @description Set and number, as the list has them: `portraits:3`.
-             */
-            name: string;
-            /**
-             * Seed
-             * @description Decides what is left to chance.
+             * Down
              * @default 0
              */
-            seed: number;
+            down: number;
             /**
-             * Slots
-             * @description Plain words; left out: by chance.
+             * Left
+             * @default 0
              */
-            slots?: {
-                [key: string]: string;
-            };
+            left: number;
+            /**
+             * Right
+             * @default 0
+             */
+            right: number;
+            /**
+             * Up
+             * @default 0
+             */
+            up: number;
         };
         /**
          * FormatBody
@@ -1712,7 +1582,7 @@ export interface components {
              * @description Base64, or a data: URL.
              */
             data: string;
-            extend?: components["schemas"]["bakehouse__serve__dialects__own_body__ExtendBody"] | null;
+            extend?: components["schemas"]["ExtendBody"] | null;
             /**
              * Resize
              * @default stretch
@@ -2075,57 +1945,6 @@ export interface components {
             type: string;
         };
         /**
-         * ExtendBody
-         * @description Pixels to add on each side.
-         */
-        bakehouse__serve__dialects__own_body__ExtendBody: {
-            /**
-             * Down
-             * @default 0
-             */
-            down: number;
-            /**
-             * Left
-             * @default 0
-             */
-            left: number;
-            /**
-             * Right
-             * @default 0
-             */
-            right: number;
-            /**
-             * Up
-             * @default 0
-             */
-            up: number;
-        };
-        /**
-         * ExtendBody
-         * @description What is drawn for a dataset; what is left out is as in `bakehouse dataset extend`.
-         */
-        bakehouse__serve__dialects__own_candidates__ExtendBody: {
-            /** Count */
-            count?: number | null;
-            /** Least Fidelity */
-            least_fidelity?: number | null;
-            /**
-             * Run
-             * @description An evaluated run of the subject.
-             */
-            run: string;
-            /**
-             * Seed
-             * @default 0
-             */
-            seed: number;
-            /**
-             * Tries
-             * @default 4
-             */
-            tries: number;
-        };
-        /**
          * MoveBody
          * @description Images, and the folder of the dataset to move them to.
          */
@@ -2377,108 +2196,6 @@ export interface operations {
             };
         };
     };
-    list_candidates_api_v1_datasets__name__candidates_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    accept_candidates_api_v1_datasets__name__candidates__run___key__accept_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-                run: string;
-                key: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["AnswersBody"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    get_candidate_api_v1_datasets__name__candidates__run___key___file__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-                run: string;
-                key: string;
-                file: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
     put_captions_api_v1_datasets__name__captions_put: {
         parameters: {
             query?: never;
@@ -2562,43 +2279,6 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    extend_dataset_api_v1_datasets__name__extend_post: {
-        parameters: {
-            query?: {
-                wait?: number;
-            };
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["bakehouse__serve__dialects__own_candidates__ExtendBody"];
-            };
-        };
         responses: {
             /** @description Successful Response */
             202: {
@@ -4432,39 +4112,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
-                };
-            };
-        };
-    };
-    fill_template_api_v1_templates_fill_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["FillBody"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
