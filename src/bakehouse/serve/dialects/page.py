@@ -56,7 +56,7 @@ async def icon() -> Response:
 @PAGE.route("GET", "/service-worker.js", "open")
 async def service_worker() -> Response:
     """Return the script that keeps the page's files in the browser. It is asked for again at each visit."""
-    headers = {"Cache-Control": "no-cache"}
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'; connect-src 'self'"}
     return FileResponse(FOLDER / "service-worker.js", media_type=_TYPES[".js"], headers=headers)
 
 
