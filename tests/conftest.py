@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from typing import Any
 # Before anything imports the Hub's client: no test asks the network unless it says so.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+# Ten thousand tests are objects that stay: a search for garbage after each 700 new ones would take minutes in all.
+gc.set_threshold(50_000, 20, 20)
 
 import pytest
 import torch

@@ -12,6 +12,7 @@ import typer
 from bakehouse.cli.commands import app
 from bakehouse.cli.render.errors import check_arguments, report_error
 from bakehouse.cli.render.safe_printing import echo
+from bakehouse.core.quick_imports import collect_garbage_rarely
 
 
 def _version(wanted: bool) -> None:
@@ -39,6 +40,7 @@ def bakehouse(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 success, 1 failed, 2 wrong usage, 130 interrupted."""
+    collect_garbage_rarely()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no valid text

@@ -1262,7 +1262,11 @@ export interface paths {
          * @description Return a run's recipe as TOML and as JSON.
          */
         get: operations["get_recipe_api_v1_runs__name__recipe_get"];
-        put?: never;
+        /**
+         * Put Recipe
+         * @description Give a training that has not begun another recipe; its place in the queue stays.
+         */
+        put: operations["put_recipe_api_v1_runs__name__recipe_put"];
         post?: never;
         delete?: never;
         options?: never;
@@ -5772,6 +5776,41 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    put_recipe_api_v1_runs__name__recipe_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanBody"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
