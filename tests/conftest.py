@@ -13,12 +13,12 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-# Ten thousand tests are objects that stay: a search for garbage after each 700 new ones would take minutes in all.
-gc.set_threshold(50_000, 20, 20)
-
 import pytest
 import torch
 from hypothesis import settings
+
+# Ten thousand tests are objects that stay: a search for garbage after each 700 new ones would take minutes in all.
+gc.set_threshold(50_000, 20, 20)
 
 # The laws are tried on the same examples each time: a suite that fails now and then is not read.
 settings.register_profile("bakehouse", derandomize=True)

@@ -23,7 +23,7 @@ pytestmark = [
 MIRA = Path(__file__).parents[2] / "src/bakehouse/assets/examples/mira"
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
 PAGES = ("/", "/generate", "/gallery", "/new", "/datasets", "/trainings", "/shares", "/usage", "/settings")
-SECONDS = 200_000
+SECONDS = 60_000
 
 
 @pytest.fixture(scope="module")

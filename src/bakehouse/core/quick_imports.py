@@ -27,5 +27,5 @@ def quick_imports() -> Iterator[None]:
 
 
 def collect_garbage_rarely() -> None:
-    """Search for garbage after every 20,000 new objects, not after 700: for processes that mostly import and compute."""
+    """Search for garbage after every 20,000 new objects, not 700: for processes that mostly import and compute."""
     gc.set_threshold(20_000, 10, 10)
