@@ -141,7 +141,7 @@ def test_a_part_is_painted_over_and_edges_are_dragged(new_page):
     assert by_keys > by_mouse
     page.keyboard.press("Control+z")
     assert canvas.evaluate(PAINTED_SHARE) == by_mouse
-    page.get_by_role("button", name="Do it again").click()
+    page.get_by_role("button", name="Redo").click()
     assert canvas.evaluate(PAINTED_SHARE) == by_keys
     page.keyboard.press("e")
     page.get_by_role("button", name="Invert the mask").click()

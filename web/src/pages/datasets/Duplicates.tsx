@@ -87,7 +87,8 @@ function Review({ dataset, pairs, onAgain }: { dataset: string; pairs: Pair[]; o
     },
     onSuccess: (given) => {
       setAnswers((was) => [...was, given]);
-      return given.keep === "both" ? undefined : refresh();
+      // Not waited for: the next key may come at once.
+      if (given.keep !== "both") void refresh();
     },
   });
   const back = useMutation({
