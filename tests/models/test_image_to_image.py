@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -137,7 +138,8 @@ def test_a_second_pass_without_strength_only_enlarges(model):
         (expected,) = to_images(model.decode(larger))
     only_larger = second_pass(width=128, height=128, strength=0)
     (made,) = generate_images(model, [spec(steps=2, second_pass=only_larger)])
-    assert made == expected
+    # Packed convolutions round otherwise than those of the decoder alone.
+    assert np.abs(np.asarray(made, int) - np.asarray(expected, int)).max() <= 1
 
 
 @pytest.mark.parametrize("name", LATENT_UPSCALERS)

@@ -68,9 +68,9 @@ def test_files_chosen_with_the_widgets_of_colab_are_taken(open_steps):
     ("make", "message"),
     [
         (lambda path: None, "no folder or zip is named write its path, or choose files"),
-        (lambda path: path / "missing", "{path} does not exist pass folders, zip archives, videos or dataset files"),
+        (lambda path: path / "missing", "{path} does not exist pass folders, zip and tar archives, videos, images"),
         (lambda path: path / "empty", "{path} has no images; it holds nothing formats: png"),
-        (lambda path: path / "wrong.zip", "cannot import {path}: unknown format supported: folders, zip archives"),
+        (lambda path: path / "wrong.zip", "cannot import {path}: unknown format supported: folders, zip"),
     ],
 )
 def test_photos_that_are_none_are_one_message(open_steps, tmp_path, make, message):
@@ -193,7 +193,7 @@ def test_the_name_gives_a_trigger_and_the_plan_is_in_plain_words(open_steps, pho
     [
         ({"name": ".hidden"}, "the project '.hidden' cannot name a folder: it begins with a dot"),
         ({"name": "con"}, "the project 'con' cannot name a folder: Windows reserves this name"),
-        ({"keep_in": "nosuch://place"}, "nosuch://place/mira: 'nosuch' is no protocol that fsspec knows"),
+        ({"keep_in": "nosuch://place"}, "nosuch://place/mira: 'nosuch' is not a protocol that fsspec knows"),
         ({"keep_in": "drive"}, "a Google Drive is mounted on Colab alone name a folder or a URL"),
     ],
 )
