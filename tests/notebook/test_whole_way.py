@@ -137,7 +137,7 @@ def without_a_token_nothing_is_published(open_steps, tmp_path):
     steps.publish("hub:me/zwx", "none")
     panel = steps.panels["PublishPanel"]
     panel.anyway.value = True  # whatever so short a training has learned
-    assert press(panel.publish, panel).startswith("there is no token for the Hub make one with the right to write")
+    assert press(panel.publish, panel).startswith("there is no token for the Hub create one with write permission")
     assert not panel.publish.disabled
 
 

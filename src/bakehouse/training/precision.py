@@ -28,8 +28,6 @@ class Precision:
         self.dtype = DTYPES[name]
         self.device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-        if self._scaler.is_enabled():
-            self._scaler.scale(torch.zeros((), device=device))  # sets it up also where a rank has no batch in a step
         self._fused: FusedBackward | None = None
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -71,6 +69,8 @@ class Precision:
         """
         if self._fused is not None:
             return self._fused.finish()
+        if self._scaler.is_enabled():
+            self._scaler.scale(torch.zeros((), device=self.device))  # sets it up where a rank had no batch in this step
         self._scaler.unscale_(optimizer)
         with_gradient = [p for p in parameters if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(with_gradient, max_norm or float("inf"))

@@ -2039,6 +2039,21 @@ export interface components {
             deleted: string;
         };
         /**
+         * DeviceMemory
+         * @description How much of a device's memory models take.
+         */
+        DeviceMemory: {
+            /**
+             * Budget
+             * @description The most that they may take, in bytes.
+             */
+            budget: number;
+            /** Bytes */
+            bytes: number;
+            /** Device */
+            device: string;
+        };
+        /**
          * DrawAnswer
          * @description The pictures of one request, in order.
          */
@@ -2439,6 +2454,14 @@ export interface components {
         ModelAdapter: {
             /** Name */
             name: string;
+            /**
+             * Range
+             * @description Lowest and highest useful strength, if measured.
+             */
+            range: [
+                number,
+                number
+            ] | null;
             /** Strength */
             strength: number;
         };
@@ -2449,6 +2472,16 @@ export interface components {
         ModelRow: {
             /** Adapters */
             adapters: components["schemas"]["ModelAdapter"][];
+            /**
+             * Base
+             * @description The base model's name, if there are adapters on it.
+             */
+            base: string | null;
+            /**
+             * Bytes
+             * @description Size of its files.
+             */
+            bytes: number;
             /**
              * Estimated Time
              * @description Seconds until it could draw.
@@ -2461,6 +2494,11 @@ export interface components {
              * @description Side in pixels.
              */
             native_size: number;
+            /**
+             * Run
+             * @description The run that it was trained in, if it is served from one.
+             */
+            run: string | null;
             /**
              * State
              * @description Whether it is in memory.
@@ -2476,6 +2514,8 @@ export interface components {
          * @description The served models.
          */
         ModelsAnswer: {
+            /** Memory */
+            memory: components["schemas"]["DeviceMemory"][];
             /** Models */
             models: components["schemas"]["ModelRow"][];
         };

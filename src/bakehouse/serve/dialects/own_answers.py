@@ -49,6 +49,7 @@ class ModelAdapter(Answer):
 
     name: str
     strength: float
+    range: tuple[float, float] | None = Field(description="Lowest and highest useful strength, if measured.")
 
 
 class ModelRow(Answer):
@@ -61,12 +62,24 @@ class ModelRow(Answer):
     native_size: int = Field(description="Side in pixels.")
     adapters: list[ModelAdapter]
     triggers: list[str]
+    run: str | None = Field(description="The run that it was trained in, if it is served from one.")
+    base: str | None = Field(description="The base model's name, if there are adapters on it.")
+    bytes: int = Field(description="Size of its files.")
+
+
+class DeviceMemory(Answer):
+    """How much of a device's memory models take."""
+
+    device: str
+    bytes: int
+    budget: int = Field(description="The most that they may take, in bytes.")
 
 
 class ModelsAnswer(Answer):
     """The served models."""
 
     models: list[ModelRow]
+    memory: list[DeviceMemory]
 
 
 class OptionsAnswer(Answer):
