@@ -86,6 +86,19 @@ def test_a_note_that_cannot_be_read_still_gives_a_message(tmp_path):
             pass
 
 
+def test_a_reader_sees_who_is_there_and_not_who_was_killed(tmp_path):
+    assert folder_lock.read_holder(tmp_path) is None
+    with another_process(tmp_path) as other:
+        holder = folder_lock.read_holder(tmp_path)
+        assert (holder.pid, holder.is_here) == (other.pid, True)
+        note = (tmp_path / folder_lock.LOCK_FILE).read_bytes()
+    (tmp_path / folder_lock.LOCK_FILE).write_bytes(note)  # as a killed process leaves it
+    assert folder_lock.read_holder(tmp_path) is None
+    with locked(tmp_path, "training"):
+        assert folder_lock.read_holder(tmp_path).doing == "training"
+    assert folder_lock.read_holder(tmp_path) is None
+
+
 def test_a_process_on_another_machine_is_to_be_stopped_there(tmp_path, monkeypatch):
     with another_process(tmp_path) as other:
         host = socket.gethostname()

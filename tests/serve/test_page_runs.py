@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from bakehouse.core.folder_lock import locked
 from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.recipe import Recipe
 from bakehouse.serve.runs.blind_test import FILE
@@ -43,6 +44,37 @@ def waiting(running, photos, monkeypatch):
     assert running.post("/api/v1/runs", body, "train").status_code == 201
     yield "/api/v1/runs/waits"
     running.delete("/api/v1/runs/waits", "train")
+
+
+def test_a_training_of_the_command_line_runs_here_too_and_can_be_gone_on_with(running, photos, monkeypatch):
+    monkeypatch.setattr(running.server.runs.queue, "claim_next", lambda device: None)
+    begun = write_finished_run(running.server.runs.root / "typed", photos, evaluated=False)
+    history = begun.events.read_text().splitlines(keepends=True)
+    begun.events.write_text("".join(history[:2]))  # one step
+    path = "/api/v1/runs/typed"
+    with locked(begun.folder, "training"):
+        row = running.get(path, "train").json()
+        assert (row["state"], row["job"]) == ("running", None)
+        for answer in (
+            running.post(f"{path}/stop", {}, "train"),
+            running.post(f"{path}/resume", {}, "train"),
+            running.delete(path, "train"),
+        ):
+            assert answer.status_code == 409
+            assert "is in use by process" in answer.json()["error"]["message"]
+        assert begun.folder.is_dir()
+    assert running.get(path, "train").json()["state"] == "stopped"
+    row = running.post(f"{path}/resume", {}, "train").json()
+    assert row["state"] == "waiting" and row["job"] is not None
+    job = running.server.runs.job("typed")
+    assert job.recipe == begun.recipe.read_text() and job.run == begun.folder.resolve()
+    assert running.delete(path, "train").status_code == 200
+
+
+def test_a_finished_training_is_not_queued_again(running, photos):
+    write_finished_run(running.server.runs.root / "ended", photos, evaluated=False)
+    answer = running.post("/api/v1/runs/ended/resume", {}, "train")
+    assert answer.status_code == 409 and "is finished" in answer.json()["error"]["message"]
 
 
 def test_a_form_can_be_made_of_the_schema(running):

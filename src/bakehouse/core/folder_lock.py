@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,35 @@ _UNSUPPORTED_ERRORS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errn
 
 class InUseError(BakehouseError):
     """Another process holds the lock of a folder."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds the lock of a folder, as its note in the lock file says."""
+
+    doing: str
+    pid: int
+    host: str
+    since: float
+    """Seconds since 1970."""
+
+    @property
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Return who holds the lock of `folder`, without touching the lock; None: nobody, or there is no note of it.
+
+    The note of a process that was killed is left in the file. On this machine such a process is known to be gone; a
+    note from another machine is taken at its word.
+    """
+    try:
+        note: Any = parse_json((folder / LOCK_FILE).read_text("utf-8"))
+        holder = Holder(str(note["doing"]), int(note["pid"]), str(note["host"]), float(note["since"]))
+    except (OSError, BakehouseError, ValueError, KeyError, TypeError):
+        return None
+    return holder if not holder.is_here or _lives(holder.pid) else None
 
 
 @contextlib.contextmanager
@@ -83,11 +113,23 @@ if sys.platform == "win32":
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
+    def _lives(pid: int) -> bool:
+        return True  # a signal of 0 would end it there
+
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _lives(pid: int) -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # another user's
+            return True
+        return True
 
 
 def _write_holder(descriptor: int, doing: str) -> None:
@@ -106,16 +148,14 @@ def _erase_holder(descriptor: int) -> None:
 
 def _in_use_error(folder: Path) -> InUseError:
     """The error that names the holder, if its note can be read: it may not be written yet."""
-    try:
-        holder: Any = parse_json((folder / LOCK_FILE).read_text("utf-8"))
-        pid, host, doing = int(holder["pid"]), str(holder["host"]), str(holder["doing"])
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(holder["since"])))
-    except (OSError, ValueError, KeyError, TypeError):
+    holder = read_holder(folder)
+    if holder is None:
         return InUseError(
             f"another process is using {folder}", hint="wait until it has ended, or choose another folder"
         )
-    stop = f"stop it (kill {pid})" if host == socket.gethostname() else f"stop it on {host} (kill {pid})"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
+    stop = f"stop it (kill {holder.pid})" if holder.is_here else f"stop it on {holder.host} (kill {holder.pid})"
     return InUseError(
-        f"{folder} is in use: {doing} by process {pid} on {host} since {since}",
+        f"{folder} is in use: {holder.doing} by process {holder.pid} on {holder.host} since {since}",
         hint=f"wait until it has ended, {stop}, or choose another folder",
     )

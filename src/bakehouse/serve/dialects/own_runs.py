@@ -196,7 +196,7 @@ async def get_weights(request: Request, name: str, file: str) -> Response:
 async def stop_run(request: Request, name: str) -> Response:
     """Stop a training, or hold one that waits; `resume` goes on with it."""
     server = server_of(request)
-    await asyncio.to_thread(lambda: server.runs.queue.stop(server.runs.job(name).id))
+    await asyncio.to_thread(server.runs.stop, name)
     return JSONResponse(await _row(server, name))
 
 
@@ -204,7 +204,7 @@ async def stop_run(request: Request, name: str) -> Response:
 async def resume_run(request: Request, name: str) -> Response:
     """Queue a stopped or failed training again; it goes on from its newest state."""
     server = server_of(request)
-    await asyncio.to_thread(lambda: server.runs.queue.resume(server.runs.job(name).id))
+    await asyncio.to_thread(server.runs.resume, name)
     return JSONResponse(await _row(server, name))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.folder_lock import read_holder
 from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.run_folder import Run
 from bakehouse.queue.job_queue import Job, JobQueue
@@ -94,12 +95,50 @@ class Runs:
             if any(path.is_relative_to(resolved) for path in _concept_folders(job.recipe))
         ]  # fmt: skip
 
+    def stop(self, name: str) -> None:
+        """Stop a training, or hold one that waits.
+
+        Raises:
+            ServeError: it has no job (404); another program trains it (409).
+        """
+        self._refuse_in_use(name)
+        self.queue.stop(self.job(name).id)
+
+    def resume(self, name: str) -> None:
+        """Queue a stopped or failed training again. One that was begun outside the queue becomes a job of it.
+
+        Raises:
+            ServeError: it is finished, or another program trains it (409).
+        """
+        job = self.jobs().get(name)
+        if job is not None:
+            self.queue.resume(job.id)
+            return
+        self._refuse_in_use(name)
+        run = self.run(name)
+        if self._statuses.of(run).is_finished:
+            raise ServeError(409, "finished", f"run {name!r} is finished", hint="train longer in a new run")
+        recipe = run.recipe.read_text("utf-8") if run.recipe.is_file() else ""
+        if not recipe:
+            raise ServeError(409, "no recipe", f"run {name!r} has no recipe.toml to go on with")
+        self.queue.add(name, recipe, run.folder)
+
+    def _refuse_in_use(self, name: str) -> None:
+        """Raise if a program outside the queue holds the run's folder."""
+        if self.jobs().get(name) is None and (holder := read_holder(self.run(name).folder)) is not None:
+            where = f"process {holder.pid}" + ("" if holder.is_here else f" on {holder.host}")
+            raise ServeError(
+                409, "running", f"run {name!r} is in use by {where}: {holder.doing}",
+                hint="stop it where it was started, with Ctrl-C, or wait until it has ended",
+            )  # fmt: skip
+
     def delete(self, name: str) -> dict[str, Any]:
         """Move a run into the trash, and take its job out of the queue.
 
         Raises:
-            ServeError: it is being trained (409).
+            ServeError: it is being trained, by the queue or by another program (409).
         """
+        self._refuse_in_use(name)
         run, job = self.run(name), self.jobs().get(name)
         if job is not None:
             try:
@@ -115,19 +154,22 @@ class Runs:
         job, run = jobs.get(name), Run(self.root / name)
         status = self._statuses.of(run)
         waiting = [one.id for one in self.queue.jobs() if one.state == "waiting"]
+        state = _state(job, status)
+        if job is None and (holder := read_holder(run.folder)) is not None and holder.doing == "training":
+            state = "running"  # by the command line, a notebook or another server
         return {
             "name": name,
             "title": job.name if job else name,
             **self._recipe_facts(run, job),
             "job": job.id if job else None,
-            "state": _state(job, status),
+            "state": state,
             "place": waiting.index(job.id) + 1 if job and job.id in waiting else None,
             "step": status.step,
             "steps": status.steps,
             "epoch": status.epoch,
             "epochs": status.epochs,
             "loss": status.loss,
-            "seconds_left": status.seconds_left if job and job.state == "running" else None,
+            "seconds_left": status.seconds_left if state in ("running", "stopping") else None,
             "stopped": status.stopped,
             "error": (job.error if job else "") or status.error,
             "warnings": status.warnings[-20:],

@@ -70,6 +70,7 @@ function StopOrResume({ run }: { run: Run }) {
     onSettled: () => client.invalidateQueries({ queryKey: ["runs"] }),
     onError: (error) => notifications.show({ color: "red", message: error.message }),
   });
+  if (isRunning && run.job === null) return null; // it is stopped where it was started
   if (!isRunning && !["stopped", "failed", "stopping"].includes(run.state)) return null;
   const label = isRunning ? t("runs.queue.stop", { name: run.name }) : t("runs.queue.resume", { name: run.name });
   return (
