@@ -10,7 +10,7 @@ from tools.check_tables import check_row, page_with_tables, write_page
 
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 WORDS = {
-    "folder": "FOLDER", "copy": "COPY", "resolution": "512", "use": "",
+    "folder": "FOLDER", "copy": "COPY", "resolution": "512", "use": "", "tagger": "TAGGER",
     "plan": 'FOLDER --subject "zwx person"', "recipe": "recipe.toml",
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from tools.check_tables import check_row, page_with_tables, write_page
 PAGE = Path(__file__).parent.parent / "docs" / "doctor.md"
 WORDS = {
     "file": "FILE", "smaller": "OUT", "scaled": "OUT", "out": "OUT", "words": "WORDS", "merged": "FILE=0.5 FILE=0.5",
-    "run": "RUN", "recipe": "RUN/recipe.toml", "next": "RUN-2", "folder": "FOLDER", "balance": "FOLDER",
+    "run": "RUN", "recipe": "RUN/recipe.toml", "next": "RUN-2", "folder": "FOLDER", "base": "BASE", "balance": "FOLDER",
     "subject": '"zwx person"', "usual": "RATE", "slower": "--set optimizer.lr=RATE",
     "length": "--set train.epochs=N", "setting": "--set optimizer.lr=RATE", "settings": "--set KEY=VALUE",
     "prior": "prior.source=class",

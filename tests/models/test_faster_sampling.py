@@ -55,12 +55,27 @@ def test_packed_convolutions_tile(network):
             torch.testing.assert_close(network(x), expected)
 
 
-@pytest.mark.parametrize("why", ["off", "half precision", "no memory", "circular"])
-def test_convolutions_that_cannot_be_packed_are_left_alone(network, why, monkeypatch):
+def test_free_memory_decides_no_bit(tiny, monkeypatch):
+    """Without memory for packed copies the same is computed, at sizes other than the first too, and none is kept."""
+    unet = tiny.trainable_modules()["lora_unet"]
+    prompt = tiny.encode_prompt(["a person", ""]).hidden
+    results = []
+    for free in (1 << 40, 1000, None):
+        monkeypatch.setattr(packing, "available_memory", lambda free=free: free)
+        with packed_convolutions(unet):
+            made = [predict(unet, prompt, seed) for seed in (1, 2)]
+            x = noise(1, 4, 16, 24)
+            made.append(unet(x, torch.tensor([7]), encoder_hidden_states=prompt[:1], return_dict=False)[0])
+            results.append(made)
+            hooks = [m.__dict__["_conv_forward"] for m in unet.modules() if "_conv_forward" in m.__dict__]
+            assert hooks and all((hook._packed is not None) == (free != 1000) for hook in hooks)
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("why", ["off", "half precision", "circular"])
+def test_convolutions_that_cannot_be_packed_are_left_alone(network, why):
     if why == "half precision":
         network.to(torch.bfloat16)
-    elif why == "no memory":
-        monkeypatch.setattr(packing, "available_memory", lambda: 1000)
     elif why == "circular":
         network = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"))
     with packed_convolutions(network, on=why != "off"):
@@ -106,6 +121,10 @@ def test_held_weights_are_those_of_all_adapters(tiny, strengths):
         adapters[0].set_multiplier(5.0)
         assert torch.equal(predict(unet, prompt), held) == any(strengths)
     assert torch.equal(expected, base) == (not any(strengths))
+    unheld = predict(unet, prompt)
+    with held_weights(unet, most=1000):
+        adapters[0].set_multiplier(9.0)
+        assert not torch.equal(predict(unet, prompt), unheld), "more bytes than that are not held"
     for adapter in adapters:
         adapter.remove()
     assert torch.equal(predict(unet, prompt), base)

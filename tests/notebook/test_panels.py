@@ -148,6 +148,19 @@ def test_what_is_wrong_is_shown_previewed_mended_and_taken_back(open_steps, phot
     assert press(panel.undo, panel) == "there is nothing to undo"
 
 
+@pytest.mark.parametrize(("base", "tags"), [("crumb", True), ("sd15", False)])
+def test_captions_are_written_for_a_base_whose_tagger_is_here(open_steps, photos, monkeypatch, tmp_path, base, tags):
+    monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
+    steps = open_steps()
+    steps.photos(str(photos))
+    steps.project.answer(detect=False)
+    steps.mend(base)
+    shown = words(steps.panels["MendPanel"]._result)
+    assert "missing caption" in shown
+    assert ("mended by: bakehouse captions tag" in shown) == tags
+    assert ("bakehouse models fetch wd-vit-v3" in shown) == (not tags)
+
+
 # --- name, plan -------------------------------------------------------------------------------------------------------
 
 

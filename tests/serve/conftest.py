@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import signal
 import subprocess
@@ -26,6 +27,9 @@ from bakehouse.serve.store.tokens import NO_QUOTA, Quota, Scope
 from bakehouse.serve.work.engine import EngineSettings
 from bakehouse.serve.work.served_models import ModelToServe
 from bakehouse.serve.work.worker_process import WorkerSettings
+from tests.publish.hub_server import TOKEN, Hub
+from tests.serve.browser import browser as browser
+from tests.serve.browser import new_page as new_page
 
 ON_CPU = EngineSettings(workers=(WorkerSettings(device="cpu"),), queue=32)
 
@@ -133,6 +137,23 @@ class Served:
         self.process.send_signal(number)
         self.process.communicate(timeout=60)
         return self.process.returncode, self.log.read_text()
+
+
+@contextlib.contextmanager
+def served_beside(hub: Hub, folder: Path) -> Iterator[Served]:
+    """`bakehouse serve` with data, cache and Hub of its own, and a token for that Hub in its environment."""
+    asked = {
+        "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(folder / "hub"), "BAKEHOUSE_DATA": str(folder / "data"),
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as ours:
+        for name, value in asked.items():
+            ours.setenv(name, value)
+        served = Served(folder)
+    try:
+        yield served
+    finally:
+        served.end(signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")

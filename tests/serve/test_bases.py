@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
 
-from tests.publish.hub_server import TOKEN, Repo, running_hub
-from tests.serve.conftest import Served
+from tests.publish.hub_server import Repo, running_hub
+from tests.serve.conftest import served_beside
 from tests.serve.test_own import until
 
 REPO = "someone/tiny"
@@ -34,18 +33,8 @@ def here(hub, tiny_folder, tmp_path_factory):
     hub.repos[REPO].files |= {"README.md": CARD, "vae/diffusion_pytorch_model.fp16.safetensors": b"not wanted"}
     hub.repos[REPO].lfs = {name for name in hub.repos[REPO].files if name.endswith(".safetensors")}
     hub.repos["someone/words"] = Repo(private=False, files={"README.md": CARD, "config.json": b"{}"})
-    asked = {
-        "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1",
-        "HF_HOME": str(folder / "hub"), "BAKEHOUSE_DATA": str(folder / "data"),
-    }  # fmt: skip
-    with pytest.MonkeyPatch.context() as ours:
-        for name, value in asked.items():
-            ours.setenv(name, value)
-        served = Served(folder)
-    try:
+    with served_beside(hub, folder) as served:
         yield served
-    finally:
-        served.end(signal.SIGTERM)
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 

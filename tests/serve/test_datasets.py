@@ -7,10 +7,13 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from bakehouse.core.bundled_models import BUNDLED_BASE_FOLDER
+from bakehouse.core.model_catalogue.installed_models import UserModel, edit_registry
 from bakehouse.curation.apply_and_undo import read_history
 from bakehouse.serve.datasets.edits import TagChanges
 from bakehouse.serve.datasets.folders import without_server_paths
@@ -265,6 +268,33 @@ def test_an_audit_names_operations_that_fix_what_it_finds(running):
     assert events.startswith("event: done\n")
     dataset.send("POST", "/undo")
     assert dataset.bytes() == before
+
+
+def test_mend_all_never_takes_the_bundled_tagger_for_another_base(running, tmp_path, monkeypatch):
+    """What the page's button does: every finding's operation, sent back as it is."""
+    monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path))
+    dataset = Dataset(running, "photos")
+    dataset.upload(*(part(f"{i}.png", png((128, 128), (i, 80, 30))) for i in range(3)))
+
+    def missing_captions(base: str) -> dict[str, Any]:
+        task = dataset.send("POST", "/audit?wait=60", {"base": base, "faces": False, "text": False})
+        assert task["state"] == "done", task
+        (found,) = [one for one in task["result"]["findings"] if one["id"] == "C01"]
+        return found
+
+    found = missing_captions("sdxl")
+    assert found["fix"] is None
+    assert "bakehouse models fetch wd-vit-v3" in found["advice"] and str(running.folder) not in found["advice"]
+    with edit_registry() as registry:  # a copy of the bundled one, which needs no other package
+        registry.own["mine"] = UserModel(kind="tagger", where=str(BUNDLED_BASE_FOLDER.parent / "crumb-tagger"))
+    fix = missing_captions("sdxl")["fix"]
+    assert (fix["operation"], fix["arguments"]) == ("captions tag", ["--tagger", "mine"])
+    wanted = {"operation": fix["operation"], "arguments": fix["arguments"]}
+    assert dataset.send("POST", "/operations?wait=60", wanted)["state"] == "done"
+    (step,) = [one for one in read_history(dataset.folder) if one.operation == "tag"]
+    assert step.settings["taggers"] == ["mine"]
+    dataset.send("POST", "/undo")
+    assert missing_captions("crumb")["fix"]["arguments"] == ["--tagger", "crumb"]
 
 
 def test_a_dataset_that_is_being_changed_is_busy(filled):

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bakehouse.serve.store.store import open_store
+from tests.serve.browser import PHONE, SECONDS, check_routes
 from tests.serve.conftest import Served
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-HAS_PLAYWRIGHT = all(importlib.util.find_spec(name) for name in ("playwright", "axe_playwright_python"))
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.skipif(not HAS_PLAYWRIGHT, reason="needs playwright: pip install 'bakehouse[dev]'"),
-]
 MIRA = Path(__file__).parents[2] / "src/bakehouse/assets/examples/mira"
-PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
 PAGES = ("/", "/generate", "/gallery", "/new", "/datasets", "/trainings", "/shares", "/usage", "/settings")
-SECONDS = 60_000
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def new_page(browser, live) -> Iterator:
-    """Open the page at a route, signed in by the link that the server prints. Messages of the console fail the test."""
-    contexts, messages = [], []
-
-    def open_page(route: str = "/", **options):
-        context = browser.new_context(**{"viewport": DESK, "locale": "en", **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(SECONDS)
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on(
-            "console", lambda m: messages.append(m.text) if m.type == "error" and "status of 4" not in m.text else None
-        )
-        page.goto(f"{live.ready['url']}/#token={live.ready['token']}")
-        page.get_by_role("heading", level=1).wait_for()
-        page.goto(f"{live.ready['url']}/#{route}")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not messages
 
 
 def draw(page, prompt: str) -> None:
@@ -111,16 +66,8 @@ def test_photos_become_a_training_and_a_picture(new_page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_accessible_and_fits_a_phone(new_page, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
     page = new_page(viewport=PHONE, color_scheme=scheme, locale="pt" if scheme == "dark" else "zh")
-    for route in PAGES:
-        page.evaluate("route => { location.hash = route }", route)
-        page.get_by_role("heading", level=1).wait_for()
-        page.wait_for_load_state("networkidle")
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], route
-        found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
-        assert not [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found], route
+    check_routes(page, *PAGES)
     assert page.evaluate("document.documentElement.lang") == ("pt" if scheme == "dark" else "zh")
 
 

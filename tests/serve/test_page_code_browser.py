@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from tests.serve.test_own import until
-from tests.serve.test_page_browser import browser, new_page, pytestmark  # noqa: F401
 
 NODE = shutil.which("node")
 
@@ -32,7 +31,7 @@ def run_in_node(code: str, folder, token: str) -> None:
 
 
 @pytest.mark.skipif(NODE is None, reason="needs Node")
-def test_the_javascript_that_is_shown_draws(new_page, live, tmp_path):  # noqa: F811
+def test_the_javascript_that_is_shown_draws(new_page, live, tmp_path):
     page = new_page("/generate")
     prompt = 'a "red" robot,\nit\'s {big} `${smile}` \\'
     page.get_by_label("Prompt").fill(prompt)
@@ -48,7 +47,7 @@ def test_the_javascript_that_is_shown_draws(new_page, live, tmp_path):  # noqa: 
 
 
 @pytest.mark.skipif(NODE is None, reason="needs Node")
-def test_the_javascript_that_is_shown_sends_files(new_page, live, tmp_path):  # noqa: F811
+def test_the_javascript_that_is_shown_sends_files(new_page, live, tmp_path):
     for name in ("01.jpg", "02.jpg", "03.jpg"):
         Image.new("RGB", (128, 128), (int(name[1]) * 70, 40, 40)).save(tmp_path / name)
     page = new_page("/new")

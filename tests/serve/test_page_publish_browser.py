@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import signal
 
 import pytest
 
 from tests.doctor.conftest import write_adapter as write_adapter
 from tests.publish.conftest import base_folder, make_run  # noqa: F401
 from tests.publish.hub_server import TOKEN, Repo, running_hub
-from tests.serve.conftest import Served
-from tests.serve.test_page_browser import PHONE, browser, new_page, pytestmark  # noqa: F401
+from tests.serve.browser import PHONE, check_routes
+from tests.serve.conftest import served_beside
 
 REPO = "someone/tiny"
 
@@ -31,34 +30,11 @@ def live(hub, make_run, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("page")
     run = make_run(folder / "made", evaluated=False)
     shutil.copytree(run.folder, folder / "runs" / "Anna")
-    asked = {
-        "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1",
-        "HF_HOME": str(folder / "hub"), "BAKEHOUSE_DATA": str(folder / "data"),
-    }  # fmt: skip
-    with pytest.MonkeyPatch.context() as ours:
-        for name, value in asked.items():
-            ours.setenv(name, value)
-        served = Served(folder)
-    try:
+    with served_beside(hub, folder) as served:
         yield served
-    finally:
-        served.end(signal.SIGTERM)
 
 
-def refuse_serious_findings(page, *routes: str) -> None:
-    """Go through routes and check that axe finds nothing serious, and that nothing is wider than a phone."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    for route in routes:
-        page.evaluate("route => { location.hash = route }", route)
-        page.get_by_role("heading", level=1).wait_for()
-        page.wait_for_load_state("networkidle")
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], route
-        found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
-        assert not [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found], route
-
-
-def test_a_run_is_looked_at_and_published_to_the_hub_in_private(new_page, hub):  # noqa: F811
+def test_a_run_is_looked_at_and_published_to_the_hub_in_private(new_page, hub):
     page = new_page("/trainings/Anna")
     page.get_by_role("link", name="Publish").click()
     look = page.get_by_role("button", name="Preview")
@@ -87,7 +63,7 @@ def test_a_run_is_looked_at_and_published_to_the_hub_in_private(new_page, hub): 
     assert TOKEN not in page.content()
 
 
-def test_a_base_is_fetched_with_progress_and_stopped(new_page):  # noqa: F811
+def test_a_base_is_fetched_with_progress_and_stopped(new_page):
     page = new_page("/models")
     crumb = page.get_by_role("group", name="crumb").last
     crumb.get_by_text("Apache-2.0").wait_for()
@@ -102,6 +78,6 @@ def test_a_base_is_fetched_with_progress_and_stopped(new_page):  # noqa: F811
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_are_accessible_and_fit_a_phone(new_page, scheme):  # noqa: F811
+def test_the_pages_are_accessible_and_fit_a_phone(new_page, scheme):
     page = new_page(viewport=PHONE, color_scheme=scheme, locale="pt" if scheme == "dark" else "zh")
-    refuse_serious_findings(page, "/trainings/Anna/publish", "/models")
+    check_routes(page, "/trainings/Anna/publish", "/models")

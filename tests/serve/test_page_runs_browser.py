@@ -13,9 +13,10 @@ from bakehouse.core.parse_json_toml_yaml import parse_json, parse_toml
 from bakehouse.queue.job_queue import JobQueue
 from bakehouse.recipe import recipe_for_folder
 from bakehouse.recipe.write_recipe import recipe_to_toml
+from tests.serve.browser import PHONE, check_accessible
 from tests.serve.conftest import Served
 from tests.serve.finished_run import STATES, write_finished_run
-from tests.serve.test_page_browser import MIRA, PHONE, browser, new_page, pytestmark  # noqa: F401
+from tests.serve.test_page_browser import MIRA
 
 WAITING = ("one", "two", "three")
 COMPARED = "/compare?runs=%5B%22first%22%2C%22second%22%5D"
@@ -58,7 +59,7 @@ def order(live: Served) -> list[str]:
     return [row["name"] for row in rows if row["state"] == "waiting"]
 
 
-def test_a_form_shows_reasons_and_errors_and_changes_a_training_that_waits(new_page, live):  # noqa: F811
+def test_a_form_shows_reasons_and_errors_and_changes_a_training_that_waits(new_page, live):
     page = new_page("/trainings/one")
     rank, rate = page.get_by_role("textbox", name="Rank"), page.get_by_role("textbox", name="Learning rate")
     rank.fill("-1")
@@ -92,7 +93,7 @@ def test_a_form_shows_reasons_and_errors_and_changes_a_training_that_waits(new_p
     )
 
 
-def test_another_kind_of_adapter_has_its_own_settings(new_page):  # noqa: F811
+def test_another_kind_of_adapter_has_its_own_settings(new_page):
     page = new_page("/trainings/two")
     page.get_by_text("All settings").click()
     page.get_by_label("Find a setting").fill("adapter.")
@@ -105,7 +106,7 @@ def test_another_kind_of_adapter_has_its_own_settings(new_page):  # noqa: F811
     assert page.locator(".setting").count() == 1
 
 
-def test_the_queue_is_reordered_by_buttons_and_by_drag(new_page, live):  # noqa: F811
+def test_the_queue_is_reordered_by_buttons_and_by_drag(new_page, live):
     page = new_page("/trainings")
     page.get_by_role("button", name="Earlier: three").focus()
     page.keyboard.press("Enter")
@@ -130,7 +131,7 @@ def test_the_queue_is_reordered_by_buttons_and_by_drag(new_page, live):  # noqa:
     assert order(live) == ["two", "three", "one"]
 
 
-def test_trainings_are_compared(new_page):  # noqa: F811
+def test_trainings_are_compared(new_page):
     page = new_page("/trainings")
     page.get_by_role("link", name="Compare", exact=True).click()
     page.get_by_role("heading", name="Settings that differ").wait_for()
@@ -146,7 +147,7 @@ def test_trainings_are_compared(new_page):  # noqa: F811
     page.get_by_text("Choose two trainings").wait_for()
 
 
-def test_a_blind_test_is_answered_with_the_keyboard(new_page, live):  # noqa: F811
+def test_a_blind_test_is_answered_with_the_keyboard(new_page, live):
     page = new_page("/trainings/first")
     page.get_by_role("button", name="Begin", exact=True).click()
     for number in range(1, 5):
@@ -165,7 +166,7 @@ def test_a_blind_test_is_answered_with_the_keyboard(new_page, live):  # noqa: F8
     assert {vote["choice"] for vote in votes} <= {None, "base", *STATES}
 
 
-def test_triggers_are_declared_and_captions_written(new_page, live):  # noqa: F811
+def test_triggers_are_declared_and_captions_written(new_page, live):
     page = new_page("/datasets/mira")
     page.get_by_role("button", name="Triggers").click()
     page.get_by_role("button", name="Declare a trigger").click()
@@ -188,9 +189,7 @@ def test_triggers_are_declared_and_captions_written(new_page, live):  # noqa: F8
 
 
 @pytest.mark.parametrize(("scheme", "language"), [("light", "zh"), ("dark", "pt"), ("light", "en")])
-def test_the_pages_are_accessible_and_fit_a_phone(new_page, scheme, language):  # noqa: F811
-    from axe_playwright_python.sync_playwright import Axe
-
+def test_the_pages_are_accessible_and_fit_a_phone(new_page, scheme, language):
     page = new_page(viewport=PHONE, color_scheme=scheme, locale=language)
     for route, ready in [
         (COMPARED, ".epochs"), ("/trainings", ".queue"), ("/trainings/two", ".setting"),
@@ -202,6 +201,4 @@ def test_the_pages_are_accessible_and_fit_a_phone(new_page, scheme, language):  
             page.locator("[aria-expanded]:has(.tabler-icon-tag)").click()
             page.locator(".venn").wait_for()
         page.wait_for_load_state("networkidle")
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], route
-        found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
-        assert not [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found], route
+        check_accessible(page, route)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,27 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-HAS_PLAYWRIGHT = all(importlib.util.find_spec(name) for name in ("playwright", "axe_playwright_python"))
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.skipif(not HAS_PLAYWRIGHT, reason="needs playwright: pip install 'bakehouse[dev]'"),
-]
-PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
+from tests.serve.browser import DESK, PHONE, check_accessible
+
 MILLISECONDS = 200_000
 EXPECTED = r"status of 4|frame-ancestors"
 """Messages of the console about what tests refuse on purpose."""
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
@@ -73,19 +56,11 @@ def made(live, name: str, **fields) -> str:
     return live.ready["url"] + answer.json()["path"]
 
 
-def check_accessible(page, width: int = PHONE["width"]) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
-    assert not [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
-
-
 def test_an_owner_makes_a_share_and_a_visitor_draws_shows_and_removes_a_picture(live, open_page):
     owner = owner_page(live, open_page, "/shares?model=crumb", viewport=DESK)  # as the button of a training opens it
     form = owner.get_by_role("dialog")
     assert form.get_by_label("Model").input_value() == "crumb"
-    check_accessible(owner, DESK["width"])
+    check_accessible(owner, width=DESK["width"])
     form.get_by_label("Name").fill("robots")
     form.get_by_label("Headline").fill(HOSTILE)
     form.get_by_label("Words in every prompt").fill("red robot")
@@ -127,7 +102,7 @@ def test_an_owner_makes_a_share_and_a_visitor_draws_shows_and_removes_a_picture(
     visitor.get_by_role("img", name=HOSTILE).wait_for()
     card.get_by_role("button", name="Pictures", exact=True).click()
     owner.get_by_text("“<b>why</b>”").wait_for()
-    check_accessible(owner, DESK["width"])
+    check_accessible(owner, width=DESK["width"])
     visitor.get_by_role("button", name="Remove").click()
     visitor.close()  # what was to be removed is removed
     other.reload()

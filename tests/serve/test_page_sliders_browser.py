@@ -7,10 +7,9 @@ import signal
 
 import pytest
 
+from tests.serve.browser import PHONE, check_routes
 from tests.serve.conftest import Served
 from tests.serve.test_own import until
-from tests.serve.test_page_browser import PHONE, browser, new_page, pytestmark  # noqa: F401
-from tests.serve.test_page_publish_browser import refuse_serious_findings
 
 SHORT = {
     "train.steps": 2, "train.epochs": 1, "slider.points": 2, "slider.steps": 2, "slider.images": 1,
@@ -34,7 +33,7 @@ def live(tiny_folder, tmp_path_factory):
         served.end(signal.SIGTERM)
 
 
-def test_a_slider_is_planned_in_words_and_queued(new_page, live):  # noqa: F811
+def test_a_slider_is_planned_in_words_and_queued(new_page, live):
     page = new_page("/sliders")
     page.get_by_role("link", name="smile").wait_for()
     page.get_by_role("link", name="New slider").click()
@@ -68,7 +67,7 @@ def test_a_slider_says_its_range(live):
     assert str(live.folder) not in json.dumps(found)
 
 
-def test_a_slider_is_drawn_with_at_any_strength(new_page, live):  # noqa: F811
+def test_a_slider_is_drawn_with_at_any_strength(new_page, live):
     page = new_page("/sliders/smile")
     page.get_by_role("button", name="Load it").click()
     page.get_by_role("img", name="Picture at strength").wait_for()
@@ -86,6 +85,6 @@ def test_a_slider_is_drawn_with_at_any_strength(new_page, live):  # noqa: F811
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_of_sliders_are_accessible_and_fit_a_phone(new_page, scheme):  # noqa: F811
+def test_the_pages_of_sliders_are_accessible_and_fit_a_phone(new_page, scheme):
     page = new_page(viewport=PHONE, color_scheme=scheme, locale="pt" if scheme == "dark" else "zh")
-    refuse_serious_findings(page, "/sliders", "/sliders/-/new", "/sliders/smile")
+    check_routes(page, "/sliders", "/sliders/-/new", "/sliders/smile")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 
 import pytest
 
@@ -11,7 +10,7 @@ from bakehouse.serve.store.store import open_store
 from tests.doctor.conftest import write_adapter as write_adapter
 from tests.publish.conftest import NAME, base_folder, learned_run, make_run  # noqa: F401
 from tests.publish.hub_server import TOKEN, running_hub
-from tests.serve.conftest import Served
+from tests.serve.conftest import served_beside
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 ASKED = {"to": "zwx", "person": "none", "images": 2}
@@ -30,20 +29,12 @@ def here(hub, learned_run, tmp_path_factory):  # noqa: F811
     shutil.copytree(learned_run.folder, folder / "runs" / "zwx")
     shutil.copytree(learned_run.folder, folder / "runs" / "raw")
     shutil.rmtree(folder / "runs" / "raw" / "report")
-    asked = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-    with pytest.MonkeyPatch.context() as ours:
-        for name, value in asked.items():
-            ours.setenv(name, value)
-        ours.setenv("HF_HOME", str(folder / "hub"))
-        with open_store(folder) as store:
-            trainer = store.tokens.add("trainer", frozenset({"train"}))[1]
-            owner = store.tokens.add("owner", frozenset({"admin"}))[1]
-        served = Served(folder)
-    served.ready["token"], served.trainer = owner, trainer
-    try:
+    with open_store(folder) as store:
+        trainer = store.tokens.add("trainer", frozenset({"train"}))[1]
+        owner = store.tokens.add("owner", frozenset({"admin"}))[1]
+    with served_beside(hub, folder) as served:
+        served.ready["token"], served.trainer = owner, trainer
         yield served
-    finally:
-        served.end(signal.SIGTERM)
 
 
 def publish(here, run="zwx", **asked):

@@ -350,16 +350,24 @@ class ForwardHook:
 
 
 @contextlib.contextmanager
-def held_weights(network: nn.Module) -> Iterator[None]:
+def held_weights(network: nn.Module, most: int | None = None) -> Iterator[None]:
     """Compute with adapted weights that are made once inside a `with` block, in which nothing about adapters changes.
 
     For single precision, where W + ΔW loses nothing, and for adapters that are as strong everywhere in an image; others
     compute as ever. It needs memory for a second copy of the adapted weights.
+
+    Args:
+        network: the denoising network.
+        most: bytes of adapted weights beyond which none is held; None: all are. Free memory does not decide, since
+            products with W + ΔW round otherwise than those with W and ΔW.
     """
+    hooks = [h for module in network.modules() if isinstance(h := module.__dict__.get("forward"), ForwardHook)]
+    weights = (hook.module._parameters.get("weight") for hook in hooks)  # a quantized one is no parameter, and not held
+    if most is not None and sum(weight.nbytes for weight in weights if weight is not None) > most:
+        hooks = []
     with contextlib.ExitStack() as stack:
-        for module in network.modules():
-            if isinstance(hook := module.__dict__.get("forward"), ForwardHook):
-                stack.enter_context(hook.hold())
+        for hook in hooks:
+            stack.enter_context(hook.hold())
         yield
 
 

@@ -16,7 +16,8 @@ from bakehouse.captions.triggers.findings import MIN_IMAGES, OMITTED_EVERYWHERE
 _DATASET = "bakehouse dataset"
 _EDIT = "bakehouse captions edit {folder}"
 _PLAN = "bakehouse plan {plan} -o {recipe}"
-_TAG = "bakehouse captions tag {folder} --existing replace"
+_TAG = "bakehouse captions tag {folder} --tagger {tagger}"
+_TAG_AGAIN = "bakehouse captions tag {folder} --existing replace --tagger {tagger}"
 
 CHECK_GROUPS = {"A": "Files", "B": "Pixels", "C": "Captions", "D": "Triggers", "E": "Balance", "F": "Masks"}
 
@@ -108,7 +109,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("B13", "warning", "duplicate images", duplicates, fix=f"{_DATASET} dedupe {{folder}}"),
     Check("B14", "info", "image source or style by its tags", pixel.sources, heuristic=True),
-    Check("C01", "error", "missing caption", caption.missing, fix="bakehouse captions tag {folder}"),
+    Check("C01", "error", "missing caption", caption.missing, fix=_TAG),
     Check("C02", "warning", "caption encoding or line format", caption.encodings, fix=f"{_EDIT} --tidy --utf8"),
     Check("C03", "warning", "caption without an image", caption.stray_captions, fix=f"{_DATASET} tidy {{folder}}"),
     Check(
@@ -133,9 +134,9 @@ CHECKS: tuple[Check, ...] = (
           fix=f"{_EDIT} --remove TAG"),
     Check(
         "C13", "warning", "oversized tag list", caption.oversized_tag_lists,
-        threshold="over {caption_bytes:,} bytes of tags", fix=_TAG,
+        threshold="over {caption_bytes:,} bytes of tags", fix=_TAG_AGAIN,
     ),
-    Check("C14", "warning", "mixture of tag lists and sentences", caption.mixed_forms, fix=_TAG),
+    Check("C14", "warning", "mixture of tag lists and sentences", caption.mixed_forms, fix=_TAG_AGAIN),
     Check("C15", "warning", "inconsistent tag spelling", caption.inconsistent_spelling,
           fix=f"{_EDIT} --underscores spaces"),
     Check(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.caption_tokens import token_counter
@@ -13,6 +15,7 @@ from bakehouse.captions.rule import Rule, matcher
 from bakehouse.captions.ruleset import RuleSet
 from bakehouse.captions.tag_meaning_rules import Generics, Redundant, Synonyms, vague_tags
 from bakehouse.captions.tag_rules import Dedupe, Remove
+from bakehouse.captions.tagger_of_base import how_to_get_a_tagger
 from bakehouse.core.errors import nearest
 from bakehouse.core.message_text import counted, listed
 from bakehouse.data.captions import CAPTION_PER_LINE, EMPTY, ONE_TAG_PER_LINE
@@ -49,6 +52,7 @@ def _files(names: Mapping[str, object], facts: Facts) -> tuple[str, ...]:
 
 _MAX_TAGS = 40
 """Most tags in one command; where there are more, it has to be run again."""
+_REPLACE = "--existing replace"
 _EXPECTED = (EMPTY, CAPTION_PER_LINE)
 """Warnings of the reader that C02 leaves out: C01 reports the first, the second may be intended."""
 
@@ -63,20 +67,25 @@ def missing(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     if bare:
         why = f"{counted(len(bare), 'image')} of {len(facts.train_images)} without a caption"
         why = f"{why}: other trainers use the folder's name, or stop at an empty file"
-        yield CheckFinding(why, tuple(bare), bare, fix=_tag(facts, spec))
+        yield _fixed_by_tagging(CheckFinding(why, tuple(bare), bare), facts, spec)
 
 
-def _tag(facts: Facts, spec: AuditSpec, *, replace: bool = False) -> str:
-    """Return the command that tags the images, with a trigger of the command line in front.
+def _fixed_by_tagging(found: CheckFinding, facts: Facts, spec: AuditSpec, *existing: str) -> CheckFinding:
+    """Return the finding with the command that tags the images; with advice where no tagger is on this machine.
 
-    The trigger is left out where the folder has class images. Its class word is excluded, for the trigger has it.
+    A trigger of the command line comes first, unless the folder has class images. Its class word is excluded, for the
+    trigger has it.
     """
-    command = "bakehouse captions tag {folder}" + (" --existing replace" if replace else "")
-    if not spec.triggers or spec.declared or spec.compiled or facts.class_images:
-        return command
-    trigger = spec.triggers[0]
-    known = f" --exclude {quote_argument(trigger.class_word)}" if trigger.class_word else ""
-    return f"{command} --front {quote_argument(trigger.head)}{known}"
+    options = list(existing)
+    if spec.triggers and not (spec.declared or spec.compiled or facts.class_images):
+        trigger = spec.triggers[0]
+        options.append(f"--front {quote_argument(trigger.head)}")
+        options += [f"--exclude {quote_argument(trigger.class_word)}"] if trigger.class_word else []
+    command = " ".join(["bakehouse captions tag {folder}", *options])
+    if facts.tagger:
+        return replace(found, fix=f"{command} --tagger {{tagger}}")
+    command = command.format(folder=shlex.quote(str(facts.root)))
+    return replace(found, fix="", advice=how_to_get_a_tagger(spec.base, command))
 
 
 def encodings(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
@@ -123,7 +132,7 @@ def token_limit(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
         why = (
             f"{counted(len(far), 'caption')} longer than {spec.limits.tokens_most} tokens: all trainers cut off the end"
         )
-        yield CheckFinding(why, tuple(far), far, level="error", key="far", fix=_tag(facts, spec, replace=True))
+        yield _fixed_by_tagging(CheckFinding(why, tuple(far), far, "error", "far"), facts, spec, _REPLACE)
     if near:
         why = f"{counted(len(near), 'caption')} longer than {most} tokens: the end is not learned"
         yield CheckFinding(why, tuple(near), near)
@@ -140,7 +149,7 @@ def oversized_tag_lists(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]
     if found:
         why = f"{counted(len(found), 'caption')} with over {spec.limits.caption_bytes:,} bytes of tags: the tagger's"
         why = f"{why} threshold was probably too low"
-        yield CheckFinding(why, tuple(found), found, fix=_tag(facts, spec, replace=True))
+        yield _fixed_by_tagging(CheckFinding(why, tuple(found), found), facts, spec, _REPLACE)
 
 
 # --- wording ----------------------------------------------------------------------------------------------------------
@@ -280,7 +289,7 @@ def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
         label = group.name or "the folder"
         why = f"{counted(n, 'caption')} of {len(forms)} in {label} made of {words[rare]}, unlike the others"
         files = tuple(name for name, form in forms.items() if form == rare)
-        yield CheckFinding(why, files, key=group.name, fix=_tag(facts, spec, replace=True))
+        yield _fixed_by_tagging(CheckFinding(why, files, key=group.name), facts, spec, _REPLACE)
 
 
 def inconsistent_spelling(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:

@@ -196,6 +196,8 @@ class Facts:
     """Kinds of detectors that ran: `faces`, `text`."""
     has_inpainter: bool = False
     """An inpainting network for text on a busy background is installed."""
+    tagger: str = ""
+    """The tagger on this machine whose words the base model can use; empty: none."""
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)
     """WebP thumbnails by the images' names, if they were asked for."""
 

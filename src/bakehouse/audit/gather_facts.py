@@ -18,6 +18,7 @@ from bakehouse.audit.image_stats import blockiness, chroma, outline, sharpness, 
 from bakehouse.audit.mask_facts import collect_mask_facts
 from bakehouse.audit.text_removability import has_inpainter, on_busy_background, unmasked_texts
 from bakehouse.audit.trigger_facts import collect_trigger_facts
+from bakehouse.captions.tagger_of_base import installed_tagger
 from bakehouse.core.files import sha256_file
 from bakehouse.core.thread_pool import thread_pool
 from bakehouse.curation.dedupe.image_hashes import hash_image
@@ -186,6 +187,7 @@ def collect_facts(
         triggers=collect_trigger_facts(root, groups, spec.triggers),
         detected=detectors.names,
         has_inpainter="text" in detectors.names and has_inpainter(),
+        tagger=installed_tagger(spec.family),
         thumbnails=small,
     )
 

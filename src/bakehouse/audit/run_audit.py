@@ -97,6 +97,7 @@ def _placeholders(facts: Facts, spec: AuditSpec) -> dict[str, object]:
     inputs += f" --kind {kind} --base {shlex.quote(spec.base)}"
     return {
         "folder": shlex.quote(folder),
+        "tagger": shlex.quote(facts.tagger),
         "copy": shlex.quote(f"{folder.rstrip('/')}-plain"),
         "resolution": spec.buckets.resolution,
         "use": _drop_options(spec, subject),

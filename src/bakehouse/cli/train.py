@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,6 +74,7 @@ def _print_plan(recipe: Recipe, *, json: bool, quiet: bool) -> None:
 def _train(recipe: Recipe, folder: Path, ranks: Ranks, *, restore: bool, json: bool, quiet: bool) -> None:
     """Train in this process, as one of several if it was started so; or start several."""
     from bakehouse.cli.render.events import render_events
+    from bakehouse.training.interruption import ending_like_ctrl_c
 
     if recipe.train.devices > 1 and ranks.count == 1:
         from bakehouse.training.launch_ranks import launch_ranks
@@ -86,7 +88,8 @@ def _train(recipe: Recipe, folder: Path, ranks: Ranks, *, restore: bool, json: b
         for _ in events:
             pass
         return
-    render_events(events, json=json, quiet=quiet)
+    with ending_like_ctrl_c() if ranks.count == 1 else nullcontext():
+        render_events(events, json=json, quiet=quiet)
     if json:
         return
     if recipe.kind == "slider":

@@ -96,13 +96,20 @@ class Run:
             if event is not None:
                 yield event
 
-    def rewind(self, step: int) -> int:
-        """Remove the events after `step`, which a resumed run writes again.
+    def rewind(self, step: int, *, redo: bool = False) -> int:
+        """Remove the events after `step`, which a resumed run writes again; with `redo` also those that followed it.
 
         Damaged lines are removed too; returns how many there were.
         """
         lines = list(self._lines())
-        kept = [line for line, value in lines if value is not None and _step_of(value) <= step]
+        again = ("sampled", "saved") if redo else ()
+        kept = [
+            line
+            for line, value in lines
+            if value is not None
+            and _step_of(value) <= step
+            and not (_step_of(value) == step and value.get("event") in again)
+        ]
         write_bytes(self.events, b"".join(kept))
         return sum(value is None for _, value in lines)
 

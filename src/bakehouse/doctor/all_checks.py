@@ -124,7 +124,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "C07", "warning", "captions that are all alike", training.captions_alike, requires="inputs",
-        threshold="{captions_alike:.0%} of the images have one caption", fix="bakehouse captions tag {folder}",
+        threshold="{captions_alike:.0%} of the images have one caption",
+        fix="bakehouse captions tag {folder} --base {base}",
     ),
     Check(
         "C08", "warning", "class images are missing", training.no_class_images, requires="plan",

@@ -19,6 +19,7 @@ def run_values(run: RunFacts) -> dict[str, str]:
         "recipe": shlex.quote(f"{folder}/recipe.toml"),
         "next": shlex.quote(_free_name(folder)),
         "folder": shlex.quote(str(concept.folder)) if concept else "",
+        "base": shlex.quote(run.recipe.model.base),
         "prompt": shlex.quote(concept.subject) if concept else "",
         "slower": slower(run, 2),
     }

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from bakehouse.core.system_memory import available_memory
 
 _SPARE = 2
-"""Weights are sorted if as many times their bytes are free: the copies live beside them."""
+"""Sorted weights are kept if as many times their bytes are free: the copies live beside them."""
 
 
 @contextlib.contextmanager
 def packed_convolutions(network: nn.Module, on: bool = True) -> Iterator[None]:
     """Compute a network's convolutions with packed weights inside a `with` block; weights must not change in it.
 
-    Does nothing where it would not help or not fit: on other devices than CPUs, in other types than fp32, and without
-    memory for a second copy of the convolutions. Gradients are not computed through packed weights.
+    Does nothing where it would not help: on other devices than CPUs, and in other types than fp32. Without memory for a
+    second copy of the convolutions, each weight is packed anew at each call: slower, with the same bits, so that an
+    image does not depend on what else the machine does. Gradients are not computed through packed weights.
 
     Args:
         network: the denoising network.
@@ -32,13 +33,14 @@ def packed_convolutions(network: nn.Module, on: bool = True) -> Iterator[None]:
     """
     convolutions = [m for m in network.modules() if on and type(m) is nn.Conv2d and _can_be_packed(m)]
     size = sum(conv.weight.nbytes for conv in convolutions)
-    available = available_memory()
-    if not _is_supported() or (available is not None and available < _SPARE * size):
+    if not _is_supported():
         yield
         return
+    available = available_memory()
+    keep = available is None or available >= _SPARE * size
     with contextlib.ExitStack() as stack:
         for conv in convolutions:
-            object.__setattr__(conv, "_conv_forward", _PackedConvolution(conv))
+            object.__setattr__(conv, "_conv_forward", _PackedConvolution(conv, keep=keep))
             stack.callback(object.__delattr__, conv, "_conv_forward")
         yield
 
@@ -59,8 +61,9 @@ def _can_be_packed(conv: nn.Conv2d) -> bool:
 class _PackedConvolution:
     """Replaces `_conv_forward` of one convolution, which its `forward` and adapters on it call with their weight."""
 
-    def __init__(self, conv: nn.Conv2d) -> None:
-        self._conv = conv
+    def __init__(self, conv: nn.Conv2d, *, keep: bool) -> None:
+        self._conv, self._keep = conv, keep
+        self._first_sizes: list[int] | None = None
         self._packed_of: Tensor | None = None
         self._packed: Tensor | None = None
 
@@ -69,9 +72,13 @@ class _PackedConvolution:
         conv = self._conv
         assert not isinstance(conv.padding, str)
         how = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
-        if self._packed is None or self._packed_of is not weight:
-            # Sizes are a hint only: the packed weight knows its own order, and fits inputs of every size.
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, list(x.shape))
-            self._packed_of = weight
-        out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, bias, *how, "none", [], "")
+        packed = self._packed if self._packed_of is weight else None
+        if packed is None:
+            # Sizes are a hint only: the packed weight knows its own order, and fits inputs of every size. The order
+            # decides the last digits, so it is that of the first input whether the packed weight is kept or not.
+            self._first_sizes = self._first_sizes or list(x.shape)
+            packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, self._first_sizes)
+            if self._keep:
+                self._packed, self._packed_of = packed, weight
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, packed, bias, *how, "none", [], "")
         return out

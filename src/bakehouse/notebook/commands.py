@@ -10,6 +10,7 @@ from typing import Any
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.parse_json_toml_yaml import parse_json
+from bakehouse.queue.executor import TERMINATE_SECONDS
 from bakehouse.serve.tasks.command_process import START_SECONDS, CommandProcess
 
 POLL_SECONDS = 0.25
@@ -91,9 +92,9 @@ class Commands:
         return parse_json(self.wait(name, on_progress, allowed=allowed))
 
     def stop(self, name: str) -> None:
-        """End a command; nothing happens if it does not run."""
+        """End a command, which may save what it has done; nothing happens if it does not run."""
         if self.is_running(name):
-            self.process(name).stop(self._started.get(name))
+            self.process(name).stop(self._started.get(name), TERMINATE_SECONDS)
 
 
 def _is_about_to_begin(process: CommandProcess) -> bool:

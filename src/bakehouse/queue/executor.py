@@ -10,8 +10,9 @@ from typing import Literal, Protocol
 
 from bakehouse.core.errors import UsageError
 
-TERMINATE_SECONDS = 30.0
-"""How long a process may take to save and end before it is killed; a kill loses what came after the last state."""
+TERMINATE_SECONDS = 150.0
+"""How long a training may take to end its step and save it before it is killed, which loses all after the last state.
+"""
 _LOG_BYTES = 64 * 1024
 
 

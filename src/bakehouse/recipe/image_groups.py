@@ -188,7 +188,8 @@ def _unnamed_clothes(
         folder = recipe.concepts[group.concept].folder
         yield (
             f"{folder}: {len(bare)} of {counted(len(records), 'caption')} name no clothes, so that "
-            f"{group.characters[0]!r} learns them; name them: bakehouse captions tag {shlex.quote(str(folder))}"
+            f"{group.characters[0]!r} learns them; name them: bakehouse captions tag {shlex.quote(str(folder))} "
+            f"--base {shlex.quote(recipe.model.base)}"
         )
 
 

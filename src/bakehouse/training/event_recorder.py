@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Failed, Started, Warned
 from bakehouse.core.message_text import counted
-from bakehouse.core.run_folder import Run
 from bakehouse.training.out_of_memory import OutOfMemory, is_out_of_memory, out_of_memory_error
 from bakehouse.training.run_setup import OpenRun
 from bakehouse.training.tensorboard import TensorBoard
@@ -22,7 +21,7 @@ def record(opened: OpenRun, events: Iterator[Event]) -> Iterator[Event]:
     """
     run, step = opened.run, 0
     try:
-        for event in _append(run, explained(opened, events), tensorboard=opened.plan.recipe.save.tensorboard):
+        for event in _append(opened, explained(opened, events)):
             step = getattr(event, "step", step)
             yield event
     except OutOfMemory as e:
@@ -50,12 +49,13 @@ def explained(opened: OpenRun, events: Iterator[Event]) -> Iterator[Event]:
         raise out_of_memory_error(opened.plan.recipe, step) from e
 
 
-def _append(run: Run, events: Iterator[Event], *, tensorboard: bool) -> Iterator[Event]:
+def _append(opened: OpenRun, events: Iterator[Event]) -> Iterator[Event]:
     """Append events to the run's files. What they have after the step that is resumed from is dropped first."""
-    board = TensorBoard(run) if tensorboard else None
+    run = opened.run
+    board = TensorBoard(run) if opened.plan.recipe.save.tensorboard else None
     for event in events:
         if isinstance(event, Started):
-            damaged = run.rewind(event.step)
+            damaged = run.rewind(event.step, redo=opened.redoes_step)
             if damaged:
                 what = f"{run.events}: {counted(damaged, 'damaged line')} dropped"
                 run.append(lost := Warned(message=f"{what}; curves may have gaps, the training is not affected"))

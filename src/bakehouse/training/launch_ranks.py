@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from bakehouse.core.run_folder import Run
 from bakehouse.recipe import Recipe, recipe_to_toml
 from bakehouse.recipe.device_and_precision import pick_device
 from bakehouse.training.device_checks import check_found, devices_found
+from bakehouse.training.interruption import ending_like_ctrl_c
 from bakehouse.training.training_state import find_states
 
 SAVE_SECONDS = 120
@@ -64,7 +64,7 @@ def run_processes(arguments: Sequence[str], count: int, run: Run) -> None:
         BakehouseError: one failed or was killed; the others were ended, and the failure is recorded in `run`.
         KeyboardInterrupt: interrupted, or told to end.
     """
-    with tempfile.TemporaryDirectory(prefix="bakehouse-") as logs, _quiet_launcher(), _ending_saves():
+    with tempfile.TemporaryDirectory(prefix="bakehouse-") as logs, _quiet_launcher(), ending_like_ctrl_c():
         try:
             elastic_launch(_config(count, logs), sys.executable)(*arguments)
         except ChildFailedError as e:
@@ -118,21 +118,6 @@ def _quiet_launcher() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = before
-
-
-@contextlib.contextmanager
-def _ending_saves() -> Iterator[None]:
-    """Handle SIGTERM like Ctrl-C: the processes save a state and end. Put both handlers back afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _failure(error: ChildFailedError, count: int, run: Run) -> BakehouseError:

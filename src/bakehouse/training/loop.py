@@ -64,6 +64,8 @@ def run_loop(
     norms: deque[float] = deque(maxlen=5)
     for callback in callbacks:
         yield from callback.on_start(state)
+    if state.unfinished and not state.ended:
+        yield from _after_step(components, state, callbacks)
     started, trained = time.monotonic(), 0
     while state.step < plan.steps and not state.ended:
         result = _optimizer_step(components, state)
@@ -74,10 +76,19 @@ def run_loop(
                 f"step {state.step}: the loss is not a number: {_cause(components, state, result, norms)}"
             )
         trained += len(samples)
+        state.unfinished = True
         yield _step_event(plan, state, samples, trained / (time.monotonic() - started))
-        for callback in callbacks:
-            yield from callback.on_step(state)
-        state.ended = components.ranks.on_main(lambda: state.ended)
+        yield from _after_step(components, state, callbacks)
+
+
+def _after_step(
+    components: TrainingComponents, state: TrainState, callbacks: Sequence[Callback]
+) -> Generator[Event, None, None]:
+    """Do what follows a step; where the training was interrupted meanwhile, all of it is done again when it resumes."""
+    for callback in callbacks:
+        yield from callback.on_step(state)
+    state.unfinished = False
+    state.ended = components.ranks.on_main(lambda: state.ended)
 
 
 def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepResult:

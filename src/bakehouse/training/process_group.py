@@ -24,6 +24,7 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event
 from bakehouse.core.message_text import listed
 from bakehouse.core.rank_environment import RankEnvironment
+from bakehouse.training.interruption import Interruption, until_interrupted
 from bakehouse.training.out_of_memory import OutOfMemory, is_out_of_memory
 from bakehouse.training.ranks import RankEndedError
 
@@ -51,7 +52,7 @@ class ProcessGroup:
         self.count_here = environment.local_count
         self.is_main = environment.rank == 0
         self._store = store
-        self._interrupted = False
+        self._interruption = Interruption()
 
     # --- what is shared ---
 
@@ -171,32 +172,13 @@ class ProcessGroup:
 
     # --- how it ends ---
 
-    def until_interrupted(self, events: Generator[Event, None, None], save: Callable[[], object]) -> Iterator[Event]:
-        with self._interruption_put_off():
-            for event in events:
-                yield event
-                if self._interrupted and self.is_main:
-                    events.close()  # weights that were swapped for samples are put back
-                    save()
-                    raise KeyboardInterrupt
-
-    @contextlib.contextmanager
-    def _interruption_put_off(self) -> Iterator[None]:
-        """Only remember Ctrl-C inside the block; the second one ends it anywhere."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals are another thread's
-            return
-
-        def remember(number: int, frame: object) -> None:
-            if self._interrupted:
-                raise KeyboardInterrupt
-            self._interrupted = True
-
-        before = signal.signal(signal.SIGINT, remember)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+    def until_interrupted(self, events: Generator[Event, None, None], save: Callable[[], Event]) -> Iterator[Event]:
+        # SIGTERM is what the launcher ends the others with when one has failed.
+        with self._interruption.put_off([signal.SIGINT]):
+            if self.is_main:
+                yield from until_interrupted(events, save, self._interruption)
+            else:
+                yield from events
 
     @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
@@ -210,7 +192,7 @@ class ProcessGroup:
 
     def _end(self, why: str) -> NoReturn:
         """End this rank since another one has; rank 0 says why, where nothing else does."""
-        if self._interrupted:
+        if self._interruption.requested:
             raise KeyboardInterrupt
         if self.environment.launched or not self.is_main:
             time.sleep(GRACE_SECONDS)  # ended by what started it, meanwhile

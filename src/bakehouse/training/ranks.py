@@ -8,12 +8,14 @@ that of one process which accumulates them one after the other.
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event
 from bakehouse.core.rank_environment import rank_environment
+from bakehouse.training.interruption import Interruption, until_interrupted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,8 +90,10 @@ class Ranks(Protocol):
     def on_other_machines(self, work: Callable[[], object]) -> None:
         """Do `work` in one rank of every machine but that of rank 0; like `everywhere` if it fails."""
 
-    def until_interrupted(self, events: Generator[Event, None, None], save: Callable[[], object]) -> Iterator[Event]:
-        """Pass on the events of a loop; between two of them, an interruption (Ctrl-C) ends it, and rank 0 calls `save`.
+    def until_interrupted(self, events: Generator[Event, None, None], save: Callable[[], Event]) -> Iterator[Event]:
+        """Pass on the events of a training; an interruption ends it after the next of them, and rank 0 calls `save`.
+
+        Ctrl-C interrupts; in the only process SIGTERM does too.
 
         Raises:
             KeyboardInterrupt: it was interrupted.
@@ -135,8 +139,10 @@ class OnlyProcess:
     def on_other_machines(self, work: Callable[[], object]) -> None:
         pass
 
-    def until_interrupted(self, events: Generator[Event, None, None], save: Callable[[], object]) -> Iterator[Event]:
-        return events
+    def until_interrupted(self, events: Generator[Event, None, None], save: Callable[[], Event]) -> Iterator[Event]:
+        interruption = Interruption()
+        with interruption.put_off([signal.SIGINT, signal.SIGTERM]):
+            yield from until_interrupted(events, save, interruption)
 
 
 ALONE: Ranks = OnlyProcess()

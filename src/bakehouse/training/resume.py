@@ -77,6 +77,7 @@ def restore(state: TrainState, saved: SavedState | None, opened: OpenRun) -> Ite
             hint=f"restore the run's own files, or {NEW_RUN}",
         )
     restore_state(state, saved)
+    opened.redoes_step = state.unfinished
     opened.confirm_inputs()
     before, threads = saved.notes["threads"], torch.get_num_threads()
     if all(p.device.type == "cpu" for p in state.parameters()) and before != threads:

@@ -37,6 +37,8 @@ class OpenRun:
     inputs: RunInputs
     warnings: Sequence[str]
     ranks: Ranks = ALONE
+    redoes_step: bool = False
+    """The run resumes from a state that was saved before all that follows its step was done."""
 
     @property
     def plan(self) -> Plan:

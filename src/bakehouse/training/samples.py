@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from PIL import Image
 
-from bakehouse.adapters import Adapter
+from bakehouse.adapters import Adapter, held_weights
 from bakehouse.core.events import Event, Progress, Sampled, Warned
 from bakehouse.core.files import atomic_path
 from bakehouse.core.run_folder import Run
@@ -21,6 +21,8 @@ from bakehouse.training.training_state import TrainState
 
 _MIN_BATCH = 4
 """Images in one batch on a GPU, if a training batch has fewer."""
+_MOST_HELD = 2 << 30
+"""Bytes of adapted weights that are made once for an image's steps, beside a training: those of SD 1.x, not of SDXL."""
 
 
 def generate_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, step: int) -> Iterator[Event]:
@@ -38,7 +40,7 @@ def generate_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run
             numbers = range(done, done + len(batch))
             done += len(batch)
             try:
-                images = _ends(model, adapter, batch) if recipe.kind == "slider" else generate_images(model, batch)
+                images = _ends(model, adapter, batch) if recipe.kind == "slider" else _images(model, batch)
             except NotFiniteError as e:
                 yield Warned(message=f"samples {numbers[0]} to {numbers[-1]} of step {step}: {e.message}; {e.hint}")
                 continue
@@ -51,12 +53,18 @@ def generate_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run
         adapter.train()
 
 
+def _images(model: Denoiser, specs: Sequence[ImageSpec]) -> list[Image.Image]:
+    """Generate with the adapters as they are, with the bits of `generate` where the adapted weights are held."""
+    with held_weights(model.trainable_modules()["lora_unet"], _MOST_HELD):
+        return generate_images(model, specs)
+
+
 def _ends(model: Denoiser, adapter: Adapter, specs: Sequence[ImageSpec]) -> list[Image.Image]:
     """Return for each image a row of three: at strengths -1, 0 and 1."""
     columns = []
     for strength in (-1.0, 0.0, 1.0):
         with adapter.scaled(strength):
-            columns.append(generate_images(model, specs))
+            columns.append(_images(model, specs))
     return [_side_by_side(row) for row in zip(*columns, strict=True)]
 
 
@@ -87,7 +95,7 @@ def sample_generator(recipe: Recipe, model: Denoiser, state: TrainState) -> Gene
             with averaged_weights(state), _base_model(state) if base else nullcontext():
                 state.adapter.eval()
                 try:
-                    images = generate_images(model, batch)
+                    images = _images(model, batch)
                 finally:
                     state.adapter.train()
             yield from images

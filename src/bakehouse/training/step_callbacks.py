@@ -94,7 +94,8 @@ class StateCallback:
         yield from ()
 
     def on_step(self, state: TrainState) -> Iterator[Event]:
-        """Save the state where it is due."""
+        """Save the state where it is due. All that follows the step is done: this callback comes after the others."""
+        state.unfinished = False
         at_epoch = state.step % self.plan.steps_per_epoch == 0
         if at_epoch or time.monotonic() - self.last_saved > self.plan.recipe.save.state_every_seconds:
             save_state(state, self.run.states)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from bakehouse.core.events import Event, Finished, Started, Warned
+from bakehouse.core.events import Event, Finished, Noted, Started, Warned
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageSet
 from bakehouse.recipe import Recipe
@@ -96,16 +96,23 @@ def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator
         callbacks.append(PrefetchCallback(plan, components.objective, base.encoders))
     device = str(base.device) if ranks.count == 1 else f"{ranks.count} x {base.device.type}"
     yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=device)
-    yield from ranks.until_interrupted(
-        run_loop(components, state, callbacks), save=lambda: save_state(state, run.states)
-    )
-    if not ranks.is_main:
-        return
 
-    facts = yield from components.objective.finish(state, run)
-    yield from writer.save(state, title, facts)
-    save_state(state, run.states)
-    yield Finished(step=state.step, seconds=time.time() - started_at, weights=str(final.relative_to(run.folder)))
+    def save() -> Event:
+        if state.step == 0:
+            return Noted(message="stopped before the first step")
+        save_state(state, run.states)
+        return Noted(message=f"stopped after step {state.step}: its state is saved, the same command resumes from it")
+
+    def steps_and_weights() -> Generator[Event, None, None]:
+        yield from run_loop(components, state, callbacks)
+        if ranks.is_main:
+            facts = yield from components.objective.finish(state, run)
+            yield from writer.save(state, title, facts)
+            save_state(state, run.states)
+
+    yield from ranks.until_interrupted(steps_and_weights(), save)
+    if ranks.is_main:
+        yield Finished(step=state.step, seconds=time.time() - started_at, weights=str(final.relative_to(run.folder)))
 
 
 def _warn(messages: Sequence[str]) -> Iterator[Event]:

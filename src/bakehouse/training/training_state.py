@@ -43,6 +43,8 @@ class TrainState:
     """Its loss scale is part of the state; None: there is none."""
     ended: str = ""
     """Why the training ended before its plan's last step; empty: it did not."""
+    unfinished: bool = False
+    """What follows the step is still to be done: its samples, its weights and their evaluation."""
     inputs: str = ""
     """Digest of the run's inputs (`RunInputs.digest`), so that a state is never restored into another training."""
     weights_sha256: dict[str, str] = field(default_factory=dict)
@@ -71,6 +73,11 @@ class SavedState:
     def ended(self) -> str:
         """Why the training ended at this state; empty: it did not."""
         return str(self.notes.get("ended", ""))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the training was interrupted before all that follows the step was done."""
+        return bool(self.notes.get("unfinished", False))
 
     @property
     def weights_sha256(self) -> dict[str, str]:
@@ -135,6 +142,8 @@ def _notes(state: TrainState, folder: Path) -> dict[str, Any]:
     }
     if state.ended:
         notes["ended"] = state.ended
+    if state.unfinished:
+        notes["unfinished"] = True
     if state.precision is not None:
         notes["loss_scale"] = state.precision.state_dict()
     return notes
@@ -234,6 +243,7 @@ def restore_state(state: TrainState, saved: SavedState) -> None:
     state.carried.update({name.removeprefix(_CARRIED): tensor for name, tensor in carried.items()})
     state.step = saved.step
     state.ended = saved.ended
+    state.unfinished = saved.unfinished
     state.weights_sha256 = saved.weights_sha256
     if state.precision is not None:
         state.precision.load_state_dict(saved.notes.get("loss_scale", {}))

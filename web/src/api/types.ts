@@ -132,7 +132,8 @@ export interface DatasetImage {
   findings: string[];
 }
 export interface Fix {
-  operation: string;
+  /** Null: a command that requests may not run. */
+  operation: string | null;
   arguments: string[];
   command: string;
 }

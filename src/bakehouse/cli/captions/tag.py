@@ -7,13 +7,17 @@ import typer
 from bakehouse.cli.captions.options import Many
 from bakehouse.cli.dataset.options import Folder, RunOptions
 from bakehouse.cli.expand_option_groups import expand_option_groups
-from bakehouse.core.bundled_models import BUNDLED_TAGGER
+from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_TAGGER
 
 _Taggers = Annotated[
     Many,
     typer.Option(
-        metavar="NAME|PATH", help="Tagger or captioner: crumb, wd-vit-v3, FILE.onnx. Repeatable. Default: crumb."
+        metavar="NAME|PATH", help="Tagger or captioner: crumb, wd-vit-v3, FILE.onnx. Repeatable. Default: by --base."
     ),
+]
+_Base = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Base model that the captions are for; it decides the tagger. Default: crumb."),
 ]
 _Existing = Annotated[
     Literal["keep", "append", "replace"],
@@ -29,6 +33,10 @@ _Categories = Annotated[
     Many,
     typer.Option(metavar="NAME", help="Extra tag category: rating, copyright, artist, meta and others. Repeatable."),
 ]
+_UNNAMED = (
+    f"no base model is named: the captions get the words of {BUNDLED_BASE}, which describe its own pictures only; "
+    "for another base pass --base, such as --base sd15"
+)
 
 
 @expand_option_groups
@@ -36,6 +44,7 @@ def tag(
     folder: Folder,
     options: RunOptions,
     tagger: _Taggers = None,
+    base: _Base = None,
     existing: _Existing = "keep",
     threshold: _Threshold = None,
     also: _Categories = None,
@@ -60,11 +69,23 @@ def tag(
     from bakehouse.cli.dataset.run_operation import run_operation
 
     wanted = {
-        "taggers": tagger or [BUNDLED_TAGGER], "existing": existing, "thresholds": parse_thresholds(threshold or ()),
+        "taggers": tagger or [_tagger_of(base)], "existing": existing, "thresholds": parse_thresholds(threshold or ()),
         "categories": also and [*also, "character", "general"], "exclude": exclude, "front": front, "merge": merge,
         "most": most, "underscores": underscores, "prompt": prompt, "extension": extension, "batch": batch,
         "device": device,
     }  # fmt: skip
     default = {name: field.default for name, field in Tag.model_fields.items()}
     changed = {name: value for name, value in wanted.items() if value and value != default[name]}
-    run_operation(folder, Tag.parse(changed, source="captions tag"), options)
+    warnings = () if tagger or base else (_UNNAMED,)
+    run_operation(folder, Tag.parse(changed, source="captions tag"), options, warnings=warnings)
+
+
+def _tagger_of(base: str | None) -> str:
+    """Return the tagger for a base model, by default for the one that `plan` and `train` take by default."""
+    if base is None:
+        return BUNDLED_TAGGER
+    from bakehouse.captions.tagger_of_base import tagger_of_base
+    from bakehouse.models import resolve_model
+    from bakehouse.models.families import family_of
+
+    return tagger_of_base(base, family_of(resolve_model(base)).name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 
 def run_operation(
-    folder: Path, operation: Operation, options: RunOptions, read_images: Callable[..., ImageSet] | None = None
+    folder: Path,
+    operation: Operation,
+    options: RunOptions,
+    read_images: Callable[..., ImageSet] | None = None,
+    *,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Apply an operation to a dataset, or show what it proposes (`--dry-run`, `--preview`).
 
-    `read_images` replaces `scan` for operations that need not decode images: (folder, progress) to images.
+    `read_images` replaces `scan` for operations that need not decode images: (folder, progress) to images. `warnings`
+    come before those of the operation.
     """
     from bakehouse.cli.render.dataset import (
         print_proposals,
@@ -29,6 +35,7 @@ def run_operation(
     )
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.message_collector import MessageCollector
+    from bakehouse.core.events import Warned
     from bakehouse.curation.apply_and_undo import apply_proposals, recover
     from bakehouse.curation.operation import collect_proposals, operation_name
     from bakehouse.curation.preview_page import write_preview
@@ -38,6 +45,8 @@ def run_operation(
     only_shown = options.dry_run or options.preview is not None
     with progress_renderer(quiet=quiet) as on_event:
         progress_of, messages = progress_callbacks(on_event), MessageCollector(on_event)
+        for warning in warnings:
+            messages(Warned(message=warning))
         if recovered := recover(folder):
             messages(recovered_warning(recovered))
         images = (read_images or scan)(folder, progress=progress_of("reading images"))

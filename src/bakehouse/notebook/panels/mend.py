@@ -8,7 +8,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.message_text import counted, listed
 from bakehouse.notebook import html
@@ -74,8 +73,6 @@ class MendPanel(Panel):
         report = self.run("audit", [*words, "--json"], allowed=(0, _ERRORS_FOUND))
         self._seen = self.project.images()
         found = {one["fix"]: operation_of(one["fix"], Path(PHOTOS)) for one in report["findings"] if one["fix"]}
-        if base != BUNDLED_BASE:  # the tagger that the command takes knows the pictures of crumb alone
-            found = {fix: None if one and one["operation"] == "captions tag" else one for fix, one in found.items()}
         self._fixes = [[*one["operation"].split(), PHOTOS, *one["arguments"]] for one in found.values() if one]
         rows = "".join(_finding(one, mends=bool(found.get(one["fix"]))) for one in report["findings"])
         self.show(rows)

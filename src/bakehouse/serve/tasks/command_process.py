@@ -88,8 +88,13 @@ class CommandProcess:
         except (OSError, ValueError):
             return None
 
-    def stop(self, process: subprocess.Popen[bytes] | None = None) -> None:
-        """End the process and what it has started: asked first, then killed. `process`: if this process started it."""
+    def stop(self, process: subprocess.Popen[bytes] | None = None, seconds: float = _STOP_SECONDS) -> None:
+        """End the process and what it has started: asked first, then killed.
+
+        Args:
+            process: if this process started it.
+            seconds: how long it may take to end by itself; a training saves its state meanwhile.
+        """
 
         def runs() -> bool:
             return process.poll() is None if process is not None else self.holds_lock
@@ -99,7 +104,7 @@ class CommandProcess:
                 return
             with contextlib.suppress(OSError, ValueError):
                 os.killpg(process.pid if process is not None else int((self.place / PID).read_text()), number)
-            end = time.monotonic() + _STOP_SECONDS
+            end = time.monotonic() + seconds
             while runs() and time.monotonic() < end:
                 time.sleep(_POLL_SECONDS)
 

@@ -109,8 +109,8 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "captions tag": Operation(
         "Write captions with taggers. Hand-written captions are kept.",
-        {"--tagger": "name", "--existing": ("keep", "append", "replace"), "--threshold": "text", "--also": "text",
-         "--exclude": "text", "--front": "text", "--merge": ("any", "all"), "--underscores": "flag",
+        {"--base": "name", "--tagger": "name", "--existing": ("keep", "append", "replace"), "--threshold": "text",
+         "--also": "text", "--exclude": "text", "--front": "text", "--merge": ("any", "all"), "--underscores": "flag",
          "--most": "number", "--prompt": "text", "--batch": "number"},
     ),
     "captions edit": Operation(

@@ -45,11 +45,12 @@ export function Findings({ dataset, stamp, paused = false }: { dataset: string; 
   }, [isReady, isMissing, isStale, stamp, look]);
 
   const findings = known.data?.report.findings ?? [];
-  const mendable = findings.filter((one) => one.fix);
+  // Commands that no request may run, such as `plan`, have no operation: they are only shown.
+  const mendable = findings.filter((one) => one.fix?.operation);
   const mendAll = async () => {
     let steps = 0;
     for (const finding of mendable) {
-      if (!finding.fix) continue;
+      if (!finding.fix?.operation) continue;
       const result = await mend.start<{ step: number | null }>(`${place}/operations`, { operation: finding.fix.operation, arguments: finding.fix.arguments, preview: false });
       if (result?.step != null) steps += 1;
     }
@@ -110,7 +111,7 @@ function FindingRow({ dataset, finding }: { dataset: string; finding: Finding })
         <div style={{ minWidth: 0, flex: 1 }}>
           <Text fw={500} className="sentence">{finding.title}</Text>
           <Text size="sm" c="dimmed" className="sentence">{finding.why}</Text>
-          {finding.fix && <Text size="sm" mt={2}>{t("findings.mendedBy")} <Code>{[finding.fix.operation, ...finding.fix.arguments].join(" ")}</Code></Text>}
+          {finding.fix && <Text size="sm" mt={2}>{t("findings.mendedBy")} <Code>{finding.fix.operation ? [finding.fix.operation, ...finding.fix.arguments].join(" ") : finding.fix.command}</Code></Text>}
           {!finding.fix && finding.advice && <Text size="sm" mt={2} className="sentence">{finding.advice}</Text>}
           {finding.files.length > 0 && <Button mt={4} px={0} size="compact-sm" variant="transparent" onClick={toggle} aria-expanded={opened}>{t("findings.files", { count: finding.files.length })}</Button>}
           <Collapse expanded={opened}>
