@@ -7,6 +7,7 @@ import base64
 import io
 import pickle
 import struct
+import time
 import zlib
 
 import pytest
@@ -23,6 +24,7 @@ from bakehouse.serve.guard.limits import Limits
 from bakehouse.serve.guard.rules import rules_of
 from bakehouse.serve.guard.uploads import Uploads, decode_base64
 from bakehouse.serve.settings import ServeSettings
+from bakehouse.serve.store import session_tokens
 from bakehouse.serve.store.store import open_store
 from bakehouse.serve.store.tokens import NO_QUOTA, SCOPES, Quota
 from bakehouse.serve.work.served_models import ModelToServe
@@ -39,6 +41,23 @@ def basic(password: str) -> str:
 def store(tmp_path):
     with open_store(tmp_path) as store:
         yield store
+
+
+def test_tokens_of_recent_sessions_are_known_and_kept_as_hashes(store, monkeypatch):
+    day, began = 86_400, time.time()
+    store.session_tokens.add("bh_before")
+    monkeypatch.setattr(session_tokens.time, "time", lambda: began + 6 * day)
+    store.session_tokens.add("bh_now")
+    gate = Gate(store.tokens, session_hashes=store.session_tokens.hashes())
+    for text in ("bh_before", "bh_now"):
+        assert "admin" in gate.caller(f"Bearer {text}", "127.0.0.1").scopes
+    with pytest.raises(ServeError, match="not valid"):
+        gate.caller("Bearer bh_other", "127.0.0.1")
+    monkeypatch.setattr(session_tokens.time, "time", lambda: began + 8 * day)
+    gate = Gate(store.tokens, session_hashes=store.session_tokens.hashes())
+    with pytest.raises(ServeError, match="not valid"):
+        gate.caller("Bearer bh_before", "127.0.0.1")
+    assert b"bh_" not in (store.folder / "serve.db").read_bytes()
 
 
 def test_a_token_comes_as_bearer_or_as_password(store):

@@ -38,7 +38,7 @@ def make_app(
 
     Args:
         settings: how it is to work.
-        session_token: a token that ends with the server.
+        session_token: a token for this session of the server, which may do everything.
 
     Raises:
         UsageError: two models have one name, no model is given, or the address needs a token.

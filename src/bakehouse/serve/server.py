@@ -38,7 +38,12 @@ class Server:
 
     def __init__(self, settings: ServeSettings, store: Store, *, session_token: str | None = None) -> None:
         self.settings, self.store = settings, store
-        self.gate = Gate(store.tokens, anonymous=settings.anonymous, quota=settings.quota, session_token=session_token)
+        sessions: frozenset[str] = frozenset()
+        if session_token is not None:
+            # Browsers that signed in before a restart stay signed in, as long as no token was made meanwhile.
+            store.session_tokens.add(session_token)
+            sessions = store.session_tokens.hashes()
+        self.gate = Gate(store.tokens, anonymous=settings.anonymous, quota=settings.quota, session_hashes=sessions)
         self.visitors = VisitorGate(store.shares)
         self.quotas = Quotas(store.ledger)
         self.uploads = Uploads(store.uploads, settings.limits, fetch_hosts=settings.fetch_hosts)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bakehouse.core.files import sha256_bytes
 from bakehouse.serve.errors import ServeError
 from bakehouse.serve.store.tokens import NO_QUOTA, SCOPES, Quota, Scope, Tokens
 
@@ -49,7 +49,7 @@ class Gate:
         tokens: the tokens of the server.
         anonymous: what callers without a token may do.
         quota: of anonymous callers, and of tokens for what they leave open.
-        session_token: one more token, which ends with the server and may do everything.
+        session_hashes: hashes of more tokens, which may do everything: of this session of the server and recent ones.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Gate:
         *,
         anonymous: Scope | None = None,
         quota: Quota = NO_QUOTA,
-        session_token: str | None = None,
+        session_hashes: frozenset[str] = frozenset(),
     ) -> None:
-        self._tokens, self._quota, self._session_token = tokens, quota, session_token
+        self._tokens, self._quota, self._session_hashes = tokens, quota, session_hashes
         self.anonymous = anonymous
 
     def caller(self, authorization: str | None, address: str, cookie: str | None = None) -> Caller:
@@ -81,7 +81,7 @@ class Gate:
             raise _unauthorized(
                 "this needs a token", hint="send it as Authorization: Bearer TOKEN, or as the password of Basic"
             )
-        if self._session_token is not None and hmac.compare_digest(text.encode(), self._session_token.encode()):
+        if sha256_bytes(text.encode("utf-8", "replace")) in self._session_hashes:
             return Caller("session", "session", IMPLIED["admin"])
         token = self._tokens.find(text)
         if token is None:

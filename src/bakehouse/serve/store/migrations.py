@@ -123,4 +123,5 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX share_draws_of_day ON share_draws (share, day);
     """,
+    "CREATE TABLE session_tokens (hash TEXT PRIMARY KEY, created REAL NOT NULL);",
 )

@@ -13,6 +13,7 @@ from bakehouse.serve.store.draw_jobs import DrawJobs
 from bakehouse.serve.store.options import Options
 from bakehouse.serve.store.pictures import Pictures
 from bakehouse.serve.store.served_runs import ServedRuns
+from bakehouse.serve.store.session_tokens import SessionTokens
 from bakehouse.serve.store.share_pictures import SharePicture, SharePictures
 from bakehouse.serve.store.share_usage import ShareUsage
 from bakehouse.serve.store.shares import Shares
@@ -37,6 +38,7 @@ class Store:
         self.folder = (folder or default_folder()).resolve()
         self.database = Database(self.folder / "serve.db")
         self.tokens = Tokens(self.database)
+        self.session_tokens = SessionTokens(self.database)
         self.ledger = Ledger(self.database)
         self.jobs = DrawJobs(self.database)
         self.pictures = Pictures(self.database, self.folder / "pictures")

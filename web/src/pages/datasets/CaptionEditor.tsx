@@ -1,8 +1,8 @@
-import { ActionIcon, Button, Group, Modal, SegmentedControl, SimpleGrid, Stack, TagsInput, Text } from "@mantine/core";
+import { ActionIcon, Alert, Button, Group, Modal, SegmentedControl, SimpleGrid, Stack, TagsInput, Text } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { IconChevronLeft, IconChevronRight } from "@tabler/icons-react";
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { encodePath, get, put } from "../../api/client";
 import { tagsQuery } from "../../api/queries";
@@ -64,19 +64,38 @@ function Tabs({ dataset, image, onGo }: { dataset: string; image: DatasetImage; 
   );
 }
 
+/** Tags as they are edited, and the caption that they were when the editing began. */
+interface Draft {
+  was: DatasetImage["caption"];
+  wasTags: string;
+  tags: string[];
+}
+
+const draftOf = (image: DatasetImage): Draft => ({ was: image.caption, wasTags: image.tags.join(", "), tags: image.tags });
+const isEdited = (draft: Draft) => draft.tags.join(", ") !== draft.wasTags;
+
 function Editor({ dataset, image, onGo }: { dataset: string; image: DatasetImage; onGo: (by: number) => void }) {
   const { t } = useTranslation();
   const client = useQueryClient();
-  const [tags, setTags] = useState(image.tags);
+  const [kept, setDraft] = useState(() => draftOf(image));
   const [typed, setTyped] = useState("");
+  // A caption that was changed elsewhere while nothing was edited here is simply shown.
+  const isOld = kept.was !== image.caption && !isEdited(kept);
+  const draft = isOld ? draftOf(image) : kept;
+  if (isOld) setDraft(draft);
+  const isChanged = isEdited(draft);
   const path = `/datasets/${encodeURIComponent(dataset)}/captions`;
-  const body = { captions: { [image.path]: tags.join(", ") }, was: { [image.path]: image.caption } };
-  const isChanged = tags.join(", ") !== image.tags.join(", ");
-  useEffect(() => setTags(image.tags), [image.tags]);
+  const body = { captions: { [image.path]: draft.tags.join(", ") }, was: { [image.path]: image.caption } };
   const save = useMutation({
     mutationFn: () => put(path, body),
-    onSuccess: () => Promise.all([client.invalidateQueries({ queryKey: ["datasets"] }), client.invalidateQueries({ queryKey: ["tags", dataset] })]),
+    onSuccess: async () => {
+      await Promise.all([client.invalidateQueries({ queryKey: ["datasets"] }), client.invalidateQueries({ queryKey: ["tags", dataset] })]);
+      setDraft({ ...draft, wasTags: draft.tags.join(", ") });
+    },
+    // It may have been changed elsewhere: what it is now is shown beside what was edited.
+    onError: () => client.invalidateQueries({ queryKey: ["datasets"] }),
   });
+  const isChangedElsewhere = draft.was !== image.caption && !save.isPending;
   const go = async (by: number) => {
     if (isChanged) await save.mutateAsync();
     onGo(by);
@@ -85,16 +104,21 @@ function Editor({ dataset, image, onGo }: { dataset: string; image: DatasetImage
     <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="lg">
       <div className="picture" style={{ aspectRatio: `${image.width} / ${image.height}`, maxHeight: "64dvh" }}><img src={thumbnail(dataset, image.path, 1024)} alt={image.caption ?? image.path} style={{ objectFit: "contain" }} /></div>
       <Stack gap="md">
-        <TagsInput label={t("captions.tags")} description={t("captions.tagsText")} value={tags} onChange={setTags} searchValue={typed} onSearchChange={setTyped} openOnFocus={false} data={useCompletion(dataset, typed)} splitChars={[","]} maxDropdownHeight={240} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
+        <TagsInput label={t("captions.tags")} description={t("captions.tagsText")} value={draft.tags} onChange={(tags) => setDraft({ ...draft, tags })} searchValue={typed} onSearchChange={setTyped} openOnFocus={false} data={useCompletion(dataset, typed)} splitChars={[","]} maxDropdownHeight={240} data-autofocus clearButtonProps={{ "aria-label": t("common.clear") }} />
         <Text size="sm" c="dimmed" className="num">{image.width} × {image.height}</Text>
-        <ErrorState error={save.error} />
+        {isChangedElsewhere ? (
+          <Alert color="yellow" role="status" title={t("captions.elsewhere")}>
+            <Text size="sm" mb="xs">{image.caption || t("datasets.noCaption")}</Text>
+            <Button size="xs" variant="default" onClick={() => { save.reset(); setDraft(draftOf(image)); }}>{t("captions.takeIt")}</Button>
+          </Alert>
+        ) : <ErrorState error={save.error} />}
         <Group justify="space-between">
           <Group gap="xs">
             <ActionIcon variant="default" size="lg" onClick={() => void go(-1)} aria-label={t("captions.before")}><IconChevronLeft size={18} aria-hidden /></ActionIcon>
             <ActionIcon variant="default" size="lg" onClick={() => void go(1)} aria-label={t("captions.next")}><IconChevronRight size={18} aria-hidden /></ActionIcon>
             <ShowAsCode compact example={() => ({ method: "PUT", path, body })} />
           </Group>
-          <Button onClick={() => save.mutate()} loading={save.isPending} disabled={!isChanged}>{isChanged ? t("captions.save") : t("captions.saved")}</Button>
+          <Button onClick={() => save.mutate()} loading={save.isPending} disabled={!isChanged}>{isChangedElsewhere ? t("captions.replace") : isChanged ? t("captions.save") : t("captions.saved")}</Button>
         </Group>
       </Stack>
     </SimpleGrid>

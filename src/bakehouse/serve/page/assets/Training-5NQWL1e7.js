@@ -1,1 +1,0 @@
-export{t as Actions,n as Progress,r as Training,i as useRunEvents}from"./Training-Rj3xxCIm.js";

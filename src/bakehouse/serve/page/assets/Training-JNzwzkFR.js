@@ -1,0 +1,1 @@
+export{t as Actions,n as Progress,r as Training,i as useRunEvents}from"./Training-D53_jY9X.js";
