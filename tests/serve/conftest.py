@@ -88,7 +88,9 @@ def check_described(app: Any, answer: Any) -> None:
     route = next((one for one in app.routes if one.matches(scope)[0] is Match.FULL), None)
     described = route.responses.get(answer.status_code) if route is not None else None
     if described and answer.headers.get("content-type") == "application/json":
-        described["model"].model_validate(parse_json(answer.read()))
+        values = parse_json(answer.read())
+        read = described["model"].model_validate(values)
+        assert read.model_dump(mode="json", exclude_unset=True) == values, "the description would answer something else"
 
 
 def start(folder: Path, **settings: Any) -> Iterator[Running]:

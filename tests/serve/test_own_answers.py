@@ -19,6 +19,12 @@ DESCRIBED = {
     "/api/v1/usage": "UsageAnswer",
     "/api/v1/tokens": "TokensAnswer",
     "/api/v1/tasks": "TasksAnswer",
+    "/api/v1/datasets": "DatasetsAnswer",
+    "/api/v1/operations": "OperationsAnswer",
+    "/api/v1/trash": "TrashAnswer",
+    "/api/v1/runs": "RunsAnswer",
+    "/api/v1/recipe/presets": "PresetsAnswer",
+    "/api/v1/templates": "TemplatesAnswer",
 }
 
 
