@@ -93,7 +93,7 @@ class AuditFinding(Answer):
     threshold: str
     fix: FindingFix | None
     advice: str = Field(description="What to do where no command can fix it.")
-    heuristic: bool = Field(description="Found by a rule of thumb: needs a look at the images.")
+    unsure: bool = Field(description="Found by a rule of thumb: needs a look at the images.")
     key: str = Field(description="Distinguishes several findings of one check.")
 
 
@@ -246,6 +246,46 @@ class TriggersStepAnswer(Answer):
     step: StepRow | None = Field(description="Null: nothing has changed.")
 
 
+# --- drawn images -----------------------------------------------------------------------------------------------------
+
+
+class CandidateRow(Answer):
+    """A drawn image that waits for an answer, or has one."""
+
+    name: str
+    state: Literal["waiting", "refused", "added"]
+    prompt: str
+    caption: str
+    fidelity: float | None
+    prompt_score: float | None
+    nearest: str | None = Field(description="The image of the dataset that is most like it.")
+
+
+class DroppedCandidate(Answer):
+    """A drawn image that was not kept."""
+
+    name: str
+    prompt: str
+    reason: str
+
+
+class CandidateSet(Answer):
+    """Drawn images of one run."""
+
+    run: str
+    key: str
+    weights: str
+    strength: float
+    candidates: list[CandidateRow]
+    dropped: list[DroppedCandidate]
+
+
+class CandidatesAnswer(Answer):
+    """Drawn images for a dataset, of all runs."""
+
+    sets: list[CandidateSet]
+
+
 # --- the trash --------------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +308,20 @@ class TrashedAnswer(Answer):
     """Where something was moved."""
 
     trash: TrashRow
+
+
+class NotKept(Answer):
+    """What was deleted and had nothing to restore: a training that has not begun."""
+
+    id: None
+    kind: Literal["run"]
+    name: str
+
+
+class DeletedRunAnswer(Answer):
+    """Where a run was moved."""
+
+    trash: TrashRow | NotKept
 
 
 class RestoredAnswer(Answer):

@@ -176,6 +176,94 @@ class RemovedAnswer(Answer):
     removed: str
 
 
+class SliderPlace(Answer):
+    """What was measured of a slider at one strength."""
+
+    strength: float
+    position: float = Field(description="How much further it is to the positive prompt than the base.")
+    health: float = Field(description="The base's error over that on its own images: 1 is as usual.")
+    images: list[str] = Field(description="Addresses, in the order of their seeds.")
+
+
+class SliderAnswer(Answer):
+    """A slider's prompts and range."""
+
+    name: str
+    prompts: list[dict[str, Any]] = Field(description="As `slider.prompts` in its recipe.")
+    keep: list[str]
+    low: float = Field(description="Lowest useful strength.")
+    high: float
+    preferred: float
+    places: list[SliderPlace]
+    strip: str = Field(description="Address of a picture from end to end.")
+    sample: dict[str, Any] = Field(description="Settings that the images were drawn with.")
+
+
+# --- blind tests ------------------------------------------------------------------------------------------------------
+
+
+class Score(Answer):
+    """A figure with its interval; null: not known."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Contender(Answer):
+    """The base, or weights at a strength. The base has no figures: they are left out."""
+
+    name: str
+    picked: bool = Field(description="The evaluation's choice.")
+    weights: str | None = None
+    weight: float | None = Field(None, description="The strength.")
+    epoch: float | None = None
+    images: int | None = None
+    fidelity: Score | None = None
+    shown: Score | None = None
+
+
+class BlindTestResult(Answer):
+    """How often the second of two was chosen."""
+
+    question: str
+    first: str
+    second: str
+    votes: int
+    same: int = Field(description="Votes that saw no difference.")
+    share: Score = Field(description="Of the decided votes, those for the second.")
+
+
+class BlindTestAnswer(Answer):
+    """Who can be compared, and the results so far."""
+
+    contenders: list[Contender]
+    held_out: bool = Field(description="Whether the photos were not trained on.")
+    references: list[str] = Field(description="Addresses of photos of the subject.")
+    results: list[BlindTestResult]
+
+
+class BlindPair(Answer):
+    """A pair of pictures."""
+
+    number: int
+    prompt: str
+    answered: bool
+
+
+class BlindPairsAnswer(Answer):
+    """Pairs, shuffled."""
+
+    pairs: list[BlindPair]
+
+
+class VoteAnswer(Answer):
+    """A vote that was counted."""
+
+    id: str
+
+
 # --- plans ------------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +281,28 @@ class PresetsAnswer(Answer):
     kinds: list[str]
     default_base: str
     bases: list[BaseChoice]
+
+
+class BaseRow(Answer):
+    """A base model."""
+
+    name: str
+    origin: Literal["package", "catalogue", "own", "hub"]
+    is_here: bool = Field(description="Whether it is on this machine; if not, it can be fetched.")
+    family: str
+    what: str
+    licence: str = Field(description="Empty: not known.")
+    bytes: int | None
+    page: str = Field(description="Address of a page about it.")
+    removes: Literal["files", "name", ""] = Field(description="What `DELETE` takes away.")
+    conventions: dict[str, Any] | None = Field(description="How it is usually asked for images.")
+    served: bool
+
+
+class BasesAnswer(Answer):
+    """The base models that can be trained on."""
+
+    bases: list[BaseRow]
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------------

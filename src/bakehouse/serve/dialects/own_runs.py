@@ -17,7 +17,7 @@ from bakehouse.core.files import read_json
 from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.queue.job_queue import Job
 from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
-from bakehouse.serve.dialects.own_dataset_answers import TrashedAnswer
+from bakehouse.serve.dialects.own_dataset_answers import DeletedRunAnswer
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_plans import PlanBody, ask_planner
@@ -228,7 +228,7 @@ async def move_run(request: Request, name: str, body: MoveBody) -> Response:
     return JSONResponse(await _row(server, name))
 
 
-@OWN.route("DELETE", "/api/v1/runs/{name}", "train", **answers(TrashedAnswer))
+@OWN.route("DELETE", "/api/v1/runs/{name}", "train", **answers(DeletedRunAnswer))
 async def delete_run(request: Request, name: str) -> Response:
     """Move a run into the trash, from which it can be restored."""
     server = server_of(request)
