@@ -6,7 +6,7 @@ import { join, relative } from "node:path";
 const here = import.meta.dirname;
 const out = process.argv[2] ?? join(here, "../src/bakehouse/serve/page");
 const inFolder = (folder) => readdirSync(folder, { recursive: true }).map((name) => join(folder, name)).filter((path) => statSync(path).isFile());
-const files = [...["index.html", "share.html", "package.json", "package-lock.json", "vite.config.ts"].map((name) => join(here, name)), ...inFolder(join(here, "src"))];
+const files = [...["head.ts", "index.html", "share.html", "package.json", "package-lock.json", "vite.config.ts"].map((name) => join(here, name)), ...inFolder(join(here, "src"))];
 const named = files.map((path) => [relative(here, path).replaceAll("\\", "/"), path]).sort(([a], [b]) => (a < b ? -1 : 1));
 const digest = createHash("sha256");
 for (const [name, path] of named) digest.update(`${name}\n`).update(readFileSync(path));

@@ -1,10 +1,17 @@
 import react from "@vitejs/plugin-react";
-import { defineConfig } from "vite";
+import { defineConfig, type Plugin } from "vite";
+
+import { HEAD } from "./head.ts";
+
+const sharedHead: Plugin = {
+  name: "shared-head",
+  transformIndexHtml: { order: "pre", handler: (html) => html.replace("    <!-- head.ts -->\n", HEAD) },
+};
 
 // Names hold a hash of the contents, so that browsers may keep them and the same sources give the same files.
 export default defineConfig({
   base: "./",
-  plugins: [react()],
+  plugins: [react(), sharedHead],
   build: {
     outDir: "../src/bakehouse/serve/page",
     emptyOutDir: true,

@@ -14,6 +14,7 @@ from bakehouse.cli.render.preview_file import previews_to_file
 from bakehouse.core.events import Previewed, Warned
 from bakehouse.generation.infotext import read
 from bakehouse.generation.preview_png import preview_png
+from bakehouse.models import packed_convolutions
 
 SIZES = {"1": (64, 48), "2": (40, 64)}
 
@@ -46,6 +47,17 @@ def typed(capsys: pytest.CaptureFixture[str], tiny_folder: Path):
         return int(e.value.code or 0), out, " ".join(err.split())
 
     return run
+
+
+def test_the_same_command_makes_the_same_file_whatever_memory_is_free(typed, kitchen, monkeypatch):
+    made = []
+    for free in (1 << 40, 1000):
+        monkeypatch.setattr(packed_convolutions, "available_memory", lambda free=free: free)
+        code, _, err = typed("a person", "--width", "64", "--height", "64", "-o", f"free-{free}")
+        assert code == 0, err
+        (path,) = Path(f"free-{free}").glob("*.png")
+        made.append(path.read_bytes())
+    assert made[0] == made[1]
 
 
 def test_a_folder_is_drawn_with_its_captions_in_its_sizes(typed, kitchen):

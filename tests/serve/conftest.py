@@ -8,18 +8,21 @@ import io
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from fastapi.routing import APIRoute
 from PIL import Image
 from starlette.routing import Match
 from starlette.testclient import TestClient
 
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.serve.app import make_app, with_middleware
+from bakehouse.serve.dialects.own_dialect import OWN
 from bakehouse.serve.server import Server
 from bakehouse.serve.settings import ServeSettings
 from bakehouse.serve.store.store import open_store
@@ -82,13 +85,20 @@ class Running:
         return self.client.delete(path, headers=self.headers(token))
 
 
-def check_described(app: Any, answer: Any) -> None:
+def check_described(method: str, path: str, status: int, media_type: str | None, body: Callable[[], bytes]) -> None:
     """Check an answer against what OpenAPI says of it, if it says something."""
-    scope = {"type": "http", "method": answer.request.method, "path": answer.request.url.path, "headers": []}
-    route = next((one for one in app.routes if one.matches(scope)[0] is Match.FULL), None)
-    described = route.responses.get(answer.status_code) if route is not None else None
-    if described and answer.headers.get("content-type") == "application/json":
-        described["model"].model_validate(parse_json(answer.read()))
+    scope = {"type": "http", "method": method, "path": path, "headers": []}
+    route = next((one for one in OWN.router.routes if one.matches(scope)[0] is Match.FULL), None)
+    described = route.responses.get(status) if isinstance(route, APIRoute) else None
+    if described and media_type == "application/json":
+        values = parse_json(body())
+        read = described["model"].model_validate(values)
+        assert read.model_dump(mode="json", exclude_unset=True) == values, "the description would answer something else"
+
+
+def _check(answer: Any) -> None:
+    asked = answer.request
+    check_described(asked.method, asked.url.path, answer.status_code, answer.headers.get("content-type"), answer.read)
 
 
 def start(folder: Path, **settings: Any) -> Iterator[Running]:
@@ -103,7 +113,7 @@ def start(folder: Path, **settings: Any) -> Iterator[Running]:
     )
     app = make_app(chosen)
     with TestClient(with_middleware(app, chosen), base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
-        client.event_hooks = {"response": [lambda answer: check_described(app, answer)]}
+        client.event_hooks = {"response": [_check]}
         yield Running(app, client, folder, tokens)
 
 
@@ -131,7 +141,10 @@ class Served:
         import requests
 
         headers = {"Authorization": f"Bearer {self.ready['token']}"} if self.ready["token"] else {}
-        return requests.request(method, self.ready["url"] + path, json=body, headers=headers, timeout=60)
+        answer = requests.request(method, self.ready["url"] + path, json=body, headers=headers, timeout=60)
+        asked, media_type = unquote(urlsplit(path).path), answer.headers.get("content-type")
+        check_described(method, asked, answer.status_code, media_type, lambda: answer.content)
+        return answer
 
     def end(self, number: signal.Signals) -> tuple[int, str]:
         self.process.send_signal(number)

@@ -273,7 +273,7 @@ def test_an_audit_names_operations_that_fix_what_it_finds(running):
 def test_mend_all_never_takes_the_bundled_tagger_for_another_base(running, tmp_path, monkeypatch):
     """What the page's button does: every finding's operation, sent back as it is."""
     monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path))
-    dataset = Dataset(running, "photos")
+    dataset = Dataset(running, "untagged")
     dataset.upload(*(part(f"{i}.png", png((128, 128), (i, 80, 30))) for i in range(3)))
 
     def missing_captions(base: str) -> dict[str, Any]:

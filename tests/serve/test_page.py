@@ -76,7 +76,8 @@ def test_built_files_name_no_other_host():
 
 def test_built_files_are_those_of_the_sources():
     """`make page-check` builds again and compares; this only knows of which sources the build was."""
-    kept = [WEB / name for name in ("index.html", "share.html", "package.json", "package-lock.json", "vite.config.ts")]
+    names = "head.ts", "index.html", "share.html", "package.json", "package-lock.json", "vite.config.ts"
+    kept = [WEB / name for name in names]
     files = sorted(kept + [path for path in (WEB / "src").rglob("*") if path.is_file()], key=lambda p: p.as_posix())
     digest = hashlib.sha256()
     for path in files:

@@ -103,9 +103,9 @@ def scores_of_run(
         BakehouseError: the evaluation's images, or the images that the run was trained on, are gone.
     """
     recipe = Recipe.load(run.recipe)
-    if recipe.kind == "slider" or not (run.report / "scores.json").is_file():
+    report = Report.find(run, recipe)
+    if report is None:
         return None
-    report = Report.load(run)
     concept = next((i for i, c in enumerate(recipe.concepts) if c.folder == report.concept.folder), 0)
     images = CachedImages(generator or pipeline(recipe, run, "auto"))
     evaluation = EvaluationRun.make(run, recipe, report.spec, {}, concept, scorer, images, "auto")

@@ -17,7 +17,7 @@ from bakehouse.evaluation.image_checks import ReportedMark
 from bakehouse.evaluation.prompt_set import EvalPrompts
 from bakehouse.evaluation.selection import Pick, Verdict, judged
 from bakehouse.evaluation.trigger_groups import TriggerScores
-from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec
+from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 
 VERSION = 2
 
@@ -66,7 +66,11 @@ class Report:
     @property
     def picked(self) -> ScoredCheckpoint | None:
         """The cell that was picked; None if none was."""
-        return next((c for c in self.cells if (c.weights, c.strength) == (self.pick.weights, self.pick.strength)), None)
+        return self.cell(self.pick.weights, self.pick.strength)
+
+    def cell(self, weights: str, strength: float) -> ScoredCheckpoint | None:
+        """Return the figures of weights, by their path in the run, at a strength; None if they were not evaluated."""
+        return next((c for c in self.cells if (c.weights, c.strength) == (weights, strength)), None)
 
     @property
     def shown(self) -> ScoredCheckpoint:
@@ -102,6 +106,15 @@ class Report:
             "pictures": dict(self.images),
             **({"words": self.words.to_json()} if self.words else {}),
         }
+
+    @classmethod
+    def find(cls, run: Run, recipe: Recipe) -> Report | None:
+        """Load the result of a run's last evaluation; None if there is none, or it is a slider's, which is another.
+
+        Raises:
+            UsageError: the run was evaluated by another version.
+        """
+        return cls.load(run) if recipe.kind != "slider" and (run.report / "scores.json").is_file() else None
 
     @classmethod
     def load(cls, run: Run) -> Report:

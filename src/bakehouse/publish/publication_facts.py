@@ -96,8 +96,7 @@ class PublicationFacts:
         """The evaluation's figures of these weights at this strength; None if it has none."""
         if self.report is None:
             return None
-        name = self.weights.relative_to(self.run.folder).as_posix()
-        return next((c for c in self.report.cells if (c.weights, c.strength) == (name, self.strength)), None)
+        return self.report.cell(self.weights.relative_to(self.run.folder).as_posix(), self.strength)
 
     @property
     def side(self) -> int:
@@ -116,7 +115,6 @@ def gather(run: Run, spec: PublishSpec) -> PublicationFacts:
     recipe = Recipe.load(run.recipe)
     weights, strength = _weights(run, spec)
     slider = _slider(run) if recipe.kind == "slider" else None
-    report = None if recipe.kind == "slider" or not (run.report / "scores.json").is_file() else Report.load(run)
     return PublicationFacts(
         run=run,
         recipe=recipe,
@@ -124,7 +122,7 @@ def gather(run: Run, spec: PublishSpec) -> PublicationFacts:
         kind=_kind(recipe, weights),
         weights=weights,
         strength=slider.high or slider.low if slider and spec.strength is None else strength,
-        report=report,
+        report=Report.find(run, recipe),
         licence=licence_for(recipe.model.base, spec.licence),
         family=_family(recipe, weights),
         slider=slider,

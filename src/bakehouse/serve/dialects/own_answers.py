@@ -1,11 +1,14 @@
 """Answers of the own API as OpenAPI describes them: drawing, jobs, pictures, usage, tokens and tasks.
 
+Those about datasets are in `own_dataset_answers.py`, those about runs, plans and prompts in `own_run_answers.py`.
+
 Routes answer with what they have; nothing is converted by these models. That the models are true is held by the tests,
 where every answer of a described route is read by its model, which knows no other keys.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -264,13 +267,17 @@ class TasksAnswer(Answer):
     tasks: list[TaskRow]
 
 
-def answers(model: type[Answer], status: int = 200, *also: int) -> dict[str, Any]:
+def answers(
+    model: type[Answer], status: int = 200, *also: int, others: Mapping[int, type[Answer]] | None = None
+) -> dict[str, Any]:
     """Return the options of a route that OpenAPI describes with its answer.
 
     Args:
         model: the answer.
         status: the route's own, of an answer that succeeds.
         also: other statuses of the same answer.
+        others: other answers, by their statuses.
     """
-    described = {code: {"model": model} for code in (status, *also)}
+    models = {**dict.fromkeys((status, *also), model), **(others or {})}
+    described = {code: {"model": one} for code, one in models.items()}
     return {**SHOWN, "status_code": status, "responses": described}

@@ -14,9 +14,11 @@ from pydantic import Field
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.model_catalogue import catalogue, read_registry
 from bakehouse.core.parse_json_toml_yaml import parse_toml
+from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
 from bakehouse.serve.dialects.own_datasets import Body
-from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_dialect import OWN
 from bakehouse.serve.dialects.own_plans import asked_by
+from bakehouse.serve.dialects.own_run_answers import BasesAnswer
 from bakehouse.serve.dialects.own_tasks import MOST_WAIT, start_task
 from bakehouse.serve.errors import ServeError, bad_request, not_found
 from bakehouse.serve.server import Server, server_of
@@ -32,7 +34,7 @@ class FetchBody(Body):
     name: str = Field(description="A name of the catalogue, or an id of the Hub: `owner/name`.")
 
 
-@OWN.route("GET", "/api/v1/bases", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/bases", "train", **answers(BasesAnswer))
 async def list_bases(request: Request) -> Response:
     """List the base models that can be trained on, here or to be fetched, with licence, size and what each likes."""
     server = server_of(request)
@@ -42,7 +44,7 @@ async def list_bases(request: Request) -> Response:
     return JSONResponse({"bases": without_paths(server, rows)})
 
 
-@OWN.route("POST", "/api/v1/bases", "train", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/bases", "train", **answers(TaskAnswer, 202, 200))
 async def fetch_base(request: Request, body: FetchBody, wait: float = _WAIT) -> Response:
     """Fetch a base model from the Hub, as a task. One that was canceled goes on where it was."""
     name = _checked(body.name)
@@ -54,7 +56,7 @@ async def fetch_base(request: Request, body: FetchBody, wait: float = _WAIT) -> 
     return await start_task(request, "fetch", name, ("models", "fetch", name, "--json"), wait)
 
 
-@OWN.route("DELETE", "/api/v1/bases/{name:path}", "train", status_code=202, **SHOWN)
+@OWN.route("DELETE", "/api/v1/bases/{name:path}", "train", **answers(TaskAnswer, 202, 200))
 async def remove_base(request: Request, name: str, wait: float = _WAIT) -> Response:
     """Remove a base model, as a task: its files if they were fetched by bakehouse, else its name alone."""
     server, name = server_of(request), _checked(name)

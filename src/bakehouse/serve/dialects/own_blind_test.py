@@ -10,8 +10,10 @@ from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field
 
+from bakehouse.serve.dialects.own_answers import answers
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_run_answers import BlindPairsAnswer, BlindTestAnswer, RemovedAnswer, VoteAnswer
 from bakehouse.serve.errors import not_found
 from bakehouse.serve.runs.blind_test import BlindTest, Choice, Question
 from bakehouse.serve.server import Server, server_of
@@ -34,7 +36,7 @@ class VoteBody(Body):
     choice: Choice = Field(description="`same`: no difference that decides.")
 
 
-@OWN.route("GET", "/api/v1/runs/{name}/blind-test", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}/blind-test", "train", **answers(BlindTestAnswer))
 async def blind_test(request: Request, name: str) -> Response:
     """Return who can be compared, photos of the subject, and the results so far."""
     server = server_of(request)
@@ -52,7 +54,7 @@ async def blind_test(request: Request, name: str) -> Response:
     return JSONResponse(await asyncio.to_thread(read))
 
 
-@OWN.route("GET", "/api/v1/runs/{name}/blind-test/pairs", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}/blind-test/pairs", "train", **answers(BlindPairsAnswer))
 async def blind_pairs(
     request: Request,
     name: str,
@@ -108,7 +110,7 @@ async def blind_photo(request: Request, name: str, number: int) -> Response:
     return FileResponse(made, media_type="image/webp")
 
 
-@OWN.route("POST", "/api/v1/runs/{name}/blind-test/votes", "train", status_code=201, **SHOWN)
+@OWN.route("POST", "/api/v1/runs/{name}/blind-test/votes", "train", **answers(VoteAnswer, 201))
 async def add_vote(request: Request, name: str, body: VoteBody) -> Response:
     """Answer a question about a pair, in place of an earlier answer."""
     server = server_of(request)
@@ -120,7 +122,7 @@ async def add_vote(request: Request, name: str, body: VoteBody) -> Response:
     return JSONResponse({"id": await asyncio.to_thread(vote)}, 201)
 
 
-@OWN.route("DELETE", "/api/v1/runs/{name}/blind-test/votes/{vote}", "train", **SHOWN)
+@OWN.route("DELETE", "/api/v1/runs/{name}/blind-test/votes/{vote}", "train", **answers(RemovedAnswer))
 async def remove_vote(request: Request, name: str, vote: str) -> Response:
     """Take back a vote."""
     server = server_of(request)

@@ -15,6 +15,8 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_text
 from bakehouse.curation.operation import apply_operation
 from bakehouse.data.captions import read_caption
+from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
+from bakehouse.serve.dialects.own_dataset_answers import CandidatesAnswer, StepAnswer
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_tasks import MOST_WAIT, start_task
@@ -46,7 +48,7 @@ class AnswersBody(Body):
     captions: dict[str, str] = Field(default_factory=dict, max_length=1000, description="Other captions, by name.")
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/extend", "train", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/extend", "train", **answers(TaskAnswer, 202, 200))
 async def extend_dataset(
     request: Request, name: str, body: ExtendBody, wait: float = Query(0.0, ge=0, le=MOST_WAIT)
 ) -> Response:
@@ -61,7 +63,7 @@ async def extend_dataset(
     )
 
 
-@OWN.route("GET", "/api/v1/datasets/{name}/candidates", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/datasets/{name}/candidates", "train", **answers(CandidatesAnswer))
 async def list_candidates(request: Request, name: str) -> Response:
     """List the drawn images that wait for an answer, of all runs; those that were dropped come with the reason."""
     server = server_of(request)
@@ -83,7 +85,7 @@ async def get_candidate(request: Request, name: str, run: str, key: str, file: s
     return FileResponse(await asyncio.to_thread(file_inside, found.path(found.items[0]).parent, file), headers=_CACHED)
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/candidates/{run}/{key}/accept", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/candidates/{run}/{key}/accept", "train", **answers(StepAnswer))
 async def accept_candidates(request: Request, name: str, run: str, key: str, body: AnswersBody) -> Response:
     """Add the accepted images with their captions, as one step, and keep the refusals in accept.txt."""
     server = server_of(request)

@@ -13,7 +13,20 @@ from bakehouse.curation.apply_and_undo import read_history, undo
 from bakehouse.curation.journal import Step
 from bakehouse.serve.datasets.trash import Trash, Trashed
 from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
-from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_dataset_answers import (
+    AuditAnswer,
+    DatasetAnswer,
+    DatasetRow,
+    DatasetsAnswer,
+    DeletedForGoodAnswer,
+    HistoryAnswer,
+    OperationsAnswer,
+    RestoredAnswer,
+    TrashAnswer,
+    TrashedAnswer,
+    UndoneAnswer,
+)
+from bakehouse.serve.dialects.own_dialect import OWN
 from bakehouse.serve.dialects.own_tasks import MOST_WAIT, start_task
 from bakehouse.serve.errors import ServeError, not_found
 from bakehouse.serve.server import Server, server_of
@@ -62,7 +75,7 @@ class OperationBody(Body):
     preview: bool = Field(False, description="Say what would be done; change nothing.")
 
 
-@OWN.route("GET", "/api/v1/datasets", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/datasets", "train", **answers(DatasetsAnswer))
 async def list_datasets(request: Request) -> Response:
     """List the datasets."""
     datasets = server_of(request).datasets
@@ -70,7 +83,7 @@ async def list_datasets(request: Request) -> Response:
     return JSONResponse({"datasets": rows})
 
 
-@OWN.route("POST", "/api/v1/datasets", "train", status_code=201, **SHOWN)
+@OWN.route("POST", "/api/v1/datasets", "train", **answers(DatasetRow, 201))
 async def create_dataset(request: Request, body: NameBody) -> Response:
     """Make an empty dataset."""
     datasets = server_of(request).datasets
@@ -79,7 +92,7 @@ async def create_dataset(request: Request, body: NameBody) -> Response:
     return JSONResponse(row, 201, headers={"Location": f"/api/v1/datasets/{body.name}"})
 
 
-@OWN.route("GET", "/api/v1/datasets/{name}", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/datasets/{name}", "train", **answers(DatasetAnswer))
 async def get_dataset(request: Request, name: str) -> Response:
     """Return what is known of a dataset, and its folders."""
     datasets = server_of(request).datasets
@@ -94,7 +107,7 @@ async def get_dataset(request: Request, name: str) -> Response:
     return JSONResponse(await asyncio.to_thread(read))
 
 
-@OWN.route("PATCH", "/api/v1/datasets/{name}", "train", **SHOWN)
+@OWN.route("PATCH", "/api/v1/datasets/{name}", "train", **answers(DatasetRow))
 async def rename_dataset(request: Request, name: str, body: NameBody) -> Response:
     """Give a dataset another name."""
     server = server_of(request)
@@ -103,7 +116,7 @@ async def rename_dataset(request: Request, name: str, body: NameBody) -> Respons
     return JSONResponse(await asyncio.to_thread(server.datasets.row, body.name))
 
 
-@OWN.route("DELETE", "/api/v1/datasets/{name}", "train", **SHOWN)
+@OWN.route("DELETE", "/api/v1/datasets/{name}", "train", **answers(TrashedAnswer))
 async def delete_dataset(request: Request, name: str) -> Response:
     """Move a dataset into the trash, from which it can be restored."""
     server = server_of(request)
@@ -112,7 +125,7 @@ async def delete_dataset(request: Request, name: str) -> Response:
     return JSONResponse({"trash": await asyncio.to_thread(server.datasets.delete, name)})
 
 
-@OWN.route("GET", "/api/v1/datasets/{name}/history", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/datasets/{name}/history", "train", **answers(HistoryAnswer))
 async def dataset_history(request: Request, name: str) -> Response:
     """List the steps that changed a dataset, oldest first."""
     server = server_of(request)
@@ -120,7 +133,7 @@ async def dataset_history(request: Request, name: str) -> Response:
     return JSONResponse({"steps": [step_row(server, step) for step in steps]})
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/undo", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/undo", "train", **answers(UndoneAnswer))
 async def undo_step(request: Request, name: str, body: UndoBody | None = None) -> Response:
     """Undo the last step; contents and dates of files are restored."""
     server = server_of(request)
@@ -137,7 +150,7 @@ async def audit_dataset(request: Request, name: str, body: AuditBody | None = No
     return await start_task(request, "audit", name, audit_arguments(options, folder), wait)
 
 
-@OWN.route("GET", "/api/v1/datasets/{name}/audit", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/datasets/{name}/audit", "train", **answers(AuditAnswer))
 async def last_audit(request: Request, name: str) -> Response:
     """Return the last audit of a dataset, and whether the dataset was changed since."""
     server = server_of(request)
@@ -151,7 +164,7 @@ async def last_audit(request: Request, name: str) -> Response:
     return JSONResponse({"report": report, "stale": changed > found.added, "time": found.ended, "task": found.id})
 
 
-@OWN.route("GET", "/api/v1/operations", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/operations", "train", **answers(OperationsAnswer))
 async def list_operations(request: Request) -> Response:
     """List the commands that may be run on datasets, with their options."""
     return JSONResponse({"operations": [one.to_json(name) for name, one in OPERATIONS.items()]})
@@ -172,14 +185,14 @@ async def explain_triggers(request: Request, name: str, wait: float = _WAIT) -> 
     return await start_task(request, "explain", name, ("triggers", "explain", str(folder), "--json"), wait)
 
 
-@OWN.route("GET", "/api/v1/trash", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/trash", "train", **answers(TrashAnswer))
 async def list_trash(request: Request) -> Response:
     """List deleted datasets, runs and publications, newest first."""
     found = await asyncio.to_thread(lambda: [one for trash in _trashes(request) for one in trash.all()])
     return JSONResponse({"trash": [vars(one) for one in sorted(found, key=lambda one: -one.deleted)]})
 
 
-@OWN.route("POST", "/api/v1/trash/{entry}/restore", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/trash/{entry}/restore", "train", **answers(RestoredAnswer))
 async def restore(request: Request, entry: str) -> Response:
     """Restore a deleted dataset, run or publication."""
     trash, found = _trashed(request, entry)
@@ -187,7 +200,7 @@ async def restore(request: Request, entry: str) -> Response:
     return JSONResponse({"restored": vars(found)})
 
 
-@OWN.route("DELETE", "/api/v1/trash/{entry}", "train", **SHOWN)
+@OWN.route("DELETE", "/api/v1/trash/{entry}", "train", **answers(DeletedForGoodAnswer))
 async def delete_for_good(request: Request, entry: str) -> Response:
     """Delete a dataset, run or publication for good."""
     trash, found = _trashed(request, entry)

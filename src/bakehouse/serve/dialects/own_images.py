@@ -16,6 +16,15 @@ from bakehouse.data.open_image import sniff
 from bakehouse.serve.datasets import edits
 from bakehouse.serve.datasets.image_list import ImageQuery, image_rows
 from bakehouse.serve.datasets.receive import add_files, is_archive
+from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
+from bakehouse.serve.dialects.own_dataset_answers import (
+    CaptionsAnswer,
+    DatasetTagsAnswer,
+    ImagesAnswer,
+    StepAnswer,
+    TagChangesAnswer,
+    UploadAnswer,
+)
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_tasks import start_task
@@ -25,6 +34,8 @@ from bakehouse.serve.guard.paths import file_inside
 from bakehouse.serve.server import Server, server_of
 
 _MASK_BYTES = 20 << 20
+_UPLOADED = answers(UploadAnswer, 200, 422, others={202: TaskAnswer})
+"""422: none of the files was added."""
 _CACHED = {"Cache-Control": "private, max-age=31536000, immutable"}
 _CHECKED = {"Cache-Control": "private, no-cache"}
 
@@ -66,7 +77,7 @@ class MoveBody(PathsBody):
     folder: str = Field(description="`1_red`; empty: the dataset itself.")
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/images", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/images", "train", **_UPLOADED)
 async def upload_images(request: Request, name: str) -> Response:
     """Add images and captions, as one step. Multipart: files in parts `files`, and `folder` for a subfolder.
 
@@ -88,7 +99,7 @@ async def upload_images(request: Request, name: str) -> Response:
     return JSONResponse(uploaded.to_json(), 200 if uploaded.added else 422)
 
 
-@OWN.route("GET", "/api/v1/datasets/{name}/images", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/datasets/{name}/images", "train", **answers(ImagesAnswer))
 async def list_images(
     request: Request,
     name: str,
@@ -113,7 +124,7 @@ async def list_images(
     return JSONResponse(await asyncio.to_thread(read))
 
 
-@OWN.route("GET", "/api/v1/datasets/{name}/tags", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/datasets/{name}/tags", "train", **answers(DatasetTagsAnswer))
 async def list_tags(request: Request, name: str) -> Response:
     """List the tags of a dataset with the number of images that have each."""
     counts = await asyncio.to_thread(server_of(request).datasets.index(name).tags)
@@ -142,7 +153,7 @@ async def get_thumbnail(request: Request, name: str, path: str, size: int = 256,
     return FileResponse(made, media_type="image/webp", headers=headers)
 
 
-@OWN.route("PUT", "/api/v1/datasets/{name}/captions", "train", **SHOWN)
+@OWN.route("PUT", "/api/v1/datasets/{name}/captions", "train", **answers(CaptionsAnswer))
 async def put_captions(request: Request, name: str, body: CaptionsBody) -> Response:
     """Write captions, as one step."""
     index = server_of(request).datasets.index(name)
@@ -150,7 +161,7 @@ async def put_captions(request: Request, name: str, body: CaptionsBody) -> Respo
     return JSONResponse({**_step(step), "changed": changed})
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/captions/tags", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/captions/tags", "train", **answers(TagChangesAnswer))
 async def change_tags(request: Request, name: str, body: TagsBody) -> Response:
     """Add, remove and replace tags in many captions, as one step; by default only a preview."""
     index = server_of(request).datasets.index(name)
@@ -177,7 +188,7 @@ async def get_mask(request: Request, name: str, path: str) -> Response:
     return FileResponse(image.mask, headers=_CHECKED)
 
 
-@OWN.route("PUT", "/api/v1/datasets/{name}/mask/{path:path}", "train", **SHOWN)
+@OWN.route("PUT", "/api/v1/datasets/{name}/mask/{path:path}", "train", **answers(StepAnswer))
 async def put_mask(request: Request, name: str, path: str) -> Response:
     """Write the mask of an image, as one step. The body is a PNG in the image's shape: white is learned."""
     data = await request.body()
@@ -187,28 +198,28 @@ async def put_mask(request: Request, name: str, path: str) -> Response:
     return JSONResponse(_step(await asyncio.to_thread(edits.write_mask, index, path, data)))
 
 
-@OWN.route("DELETE", "/api/v1/datasets/{name}/mask/{path:path}", "train", **SHOWN)
+@OWN.route("DELETE", "/api/v1/datasets/{name}/mask/{path:path}", "train", **answers(StepAnswer))
 async def delete_mask(request: Request, name: str, path: str) -> Response:
     """Remove the mask of an image, as one step."""
     index = server_of(request).datasets.index(name)
     return JSONResponse(_step(await asyncio.to_thread(edits.write_mask, index, path, None)))
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/remove", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/remove", "train", **answers(StepAnswer))
 async def remove_images(request: Request, name: str, body: PathsBody) -> Response:
     """Remove images with their captions and masks, as one step that can be undone."""
     index = server_of(request).datasets.index(name)
     return JSONResponse(_step(await asyncio.to_thread(edits.remove_images, index, body.paths)))
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/keep", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/keep", "train", **answers(StepAnswer))
 async def keep_one_copy(request: Request, name: str, body: KeepBody) -> Response:
     """Keep one of two copies, as one step: the other is removed, and its caption and mask fill what is missing."""
     index = server_of(request).datasets.index(name)
     return JSONResponse(_step(await asyncio.to_thread(edits.keep_one, index, body.keep, body.drop)))
 
 
-@OWN.route("POST", "/api/v1/datasets/{name}/move", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/datasets/{name}/move", "train", **answers(StepAnswer))
 async def move_images(request: Request, name: str, body: MoveBody) -> Response:
     """Move images with their captions and masks into a folder of the dataset, as one step."""
     index = server_of(request).datasets.index(name)

@@ -12,8 +12,10 @@ from pydantic import Field
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError
 from bakehouse.core.model_catalogue import locate_model, model_names, read_registry
+from bakehouse.serve.dialects.own_answers import answers
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_run_answers import PlanAnswer, PresetsAnswer
 from bakehouse.serve.errors import ServeError, bad_request
 from bakehouse.serve.guard.paths import relative_path
 from bakehouse.serve.server import Server, server_of
@@ -41,7 +43,7 @@ async def recipe_schema(request: Request) -> Response:
     return JSONResponse((await _schema(server_of(request)))["schema"])
 
 
-@OWN.route("GET", "/api/v1/recipe/presets", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/recipe/presets", "train", **answers(PresetsAnswer))
 async def recipe_presets(request: Request) -> Response:
     """List the kinds of subjects, and base models that are there."""
     server = server_of(request)
@@ -50,7 +52,7 @@ async def recipe_presets(request: Request) -> Response:
     return JSONResponse({"kinds": kinds, "default_base": default, "bases": _bases(server)})
 
 
-@OWN.route("POST", "/api/v1/plans", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/plans", "train", **answers(PlanAnswer))
 async def make_plan(request: Request, body: PlanBody) -> Response:
     """Plan a training: every number with its reason, and the recipe. Trains nothing."""
     server = server_of(request)

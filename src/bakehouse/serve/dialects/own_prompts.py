@@ -26,7 +26,15 @@ from bakehouse.generation.prompt.highlight import highlight
 from bakehouse.generation.region_infotext import is_region_setting, read_regions
 from bakehouse.generation.request import ImageRequest
 from bakehouse.generation.templates import draw_prompts, library, plain_words
-from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_answers import answers
+from bakehouse.serve.dialects.own_dialect import OWN
+from bakehouse.serve.dialects.own_run_answers import (
+    CompletionsAnswer,
+    FilledAnswer,
+    PromptAnswer,
+    RecalledAnswer,
+    TemplatesAnswer,
+)
 from bakehouse.serve.dialects.saved_images import save_text
 from bakehouse.serve.errors import ServeError, bad_request
 from bakehouse.serve.server import Server, server_of
@@ -78,7 +86,7 @@ class FillBody(BaseModel):
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides what is left to chance.")
 
 
-@OWN.route("POST", "/api/v1/prompt", "read", **SHOWN)
+@OWN.route("POST", "/api/v1/prompt", "read", **answers(PromptAnswer))
 async def read_prompt(body: PromptBody) -> Response:
     """Say how a prompt is read: its syntax tree, its parts, the adapters that it names, and what is probably not meant.
 
@@ -98,7 +106,7 @@ async def read_prompt(body: PromptBody) -> Response:
     return JSONResponse(answer)
 
 
-@OWN.route("GET", "/api/v1/tags", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/tags", "read", **answers(CompletionsAnswer))
 async def complete_tag(
     q: str = Query(min_length=1, max_length=100),
     vocabulary: str = Query(BUNDLED_BASE, pattern=r"^[\w.+-]{1,64}$", description="crumb, or an installed tagger."),
@@ -108,7 +116,7 @@ async def complete_tag(
     return JSONResponse({"tags": await asyncio.to_thread(_completions, q, vocabulary, limit)})
 
 
-@OWN.route("POST", "/api/v1/recall", "read", **SHOWN)
+@OWN.route("POST", "/api/v1/recall", "read", **answers(RecalledAnswer))
 async def recall(request: Request, body: RecallBody) -> Response:
     """Return the settings that a picture was made with, as `/api/v1/draw` takes them, and notes on what is left out."""
     text = body.infotext
@@ -125,13 +133,13 @@ async def recall(request: Request, body: RecallBody) -> Response:
     return JSONResponse(recalled(Infotext.parse(text), server_of(request)))
 
 
-@OWN.route("GET", "/api/v1/templates", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/templates", "read", **answers(TemplatesAnswer))
 async def templates() -> Response:
     """List the library of templates."""
     return JSONResponse({"templates": _library()})
 
 
-@OWN.route("POST", "/api/v1/templates/fill", "read", **SHOWN)
+@OWN.route("POST", "/api/v1/templates/fill", "read", **answers(FilledAnswer))
 async def fill_template(body: FillBody) -> Response:
     """Return the prompt that a template of the library comes to; the same seed gives the same."""
     return JSONResponse(await asyncio.to_thread(_filled, body))

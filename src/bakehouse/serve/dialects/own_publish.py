@@ -11,8 +11,11 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field
 
 from bakehouse.core.hub_token import token_source
+from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
+from bakehouse.serve.dialects.own_dataset_answers import TrashedAnswer
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_sharing_answers import PublicationAnswer, PublicationsAnswer, PublishingAnswer
 from bakehouse.serve.dialects.own_tasks import MOST_WAIT, start_task
 from bakehouse.serve.errors import ServeError, bad_request, not_found
 from bakehouse.serve.guard.destinations import STORAGES, destination
@@ -54,7 +57,7 @@ class PublishBody(Body):
         return words
 
 
-@OWN.route("GET", "/api/v1/publishing", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/publishing", "train", **answers(PublishingAnswer))
 async def publishing(request: Request) -> Response:
     """Say where this server can publish to, and where its token for the Hub is from; the token is not told."""
     elsewhere = "admin" in caller_of(request).scopes
@@ -62,7 +65,7 @@ async def publishing(request: Request) -> Response:
     return JSONResponse({"hub_token": source, "elsewhere": elsewhere, "protocols": list(STORAGES)})
 
 
-@OWN.route("POST", "/api/v1/runs/{name}/publish", "train", status_code=202, **SHOWN)
+@OWN.route("POST", "/api/v1/runs/{name}/publish", "train", **answers(TaskAnswer, 202, 200))
 async def publish_run(
     request: Request, name: str, body: PublishBody, wait: float = Query(0.0, ge=0, le=MOST_WAIT)
 ) -> Response:
@@ -78,7 +81,7 @@ async def publish_run(
     return await start_task(request, "publish-preview" if body.preview else "publish", name, (*words, "--json"), wait)
 
 
-@OWN.route("GET", "/api/v1/published", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/published", "train", **answers(PublicationsAnswer))
 async def list_published(request: Request) -> Response:
     """List the folders of this server that runs were published to."""
     root = server_of(request).published
@@ -90,7 +93,7 @@ async def list_published(request: Request) -> Response:
     return JSONResponse({"published": await asyncio.to_thread(read)})
 
 
-@OWN.route("GET", "/api/v1/published/{name}", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/published/{name}", "train", **answers(PublicationAnswer))
 async def get_published(request: Request, name: str) -> Response:
     """List the files of a publication in a folder of this server."""
     folder = folder_named(server_of(request).published, name, "publication")
@@ -105,7 +108,7 @@ async def get_published_file(request: Request, name: str, file: str) -> Response
     return FileResponse(found, filename=found.name, media_type="application/octet-stream")
 
 
-@OWN.route("DELETE", "/api/v1/published/{name}", "train", **SHOWN)
+@OWN.route("DELETE", "/api/v1/published/{name}", "train", **answers(TrashedAnswer))
 async def delete_published(request: Request, name: str) -> Response:
     """Move a publication into the trash, from which it can be restored."""
     server = server_of(request)

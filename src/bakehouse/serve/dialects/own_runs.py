@@ -17,9 +17,21 @@ from bakehouse.core.files import read_json
 from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.queue.job_queue import Job
 from bakehouse.serve.dialects.own_answers import TaskAnswer, answers
+from bakehouse.serve.dialects.own_dataset_answers import DeletedRunAnswer
 from bakehouse.serve.dialects.own_datasets import Body
 from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
 from bakehouse.serve.dialects.own_plans import PlanBody, ask_planner
+from bakehouse.serve.dialects.own_run_answers import (
+    LossesAnswer,
+    OfferedModelAnswer,
+    RecipeAnswer,
+    RemovedAnswer,
+    ReportAnswer,
+    RunAnswer,
+    RunPlanAnswer,
+    RunsAnswer,
+    SamplesAnswer,
+)
 from bakehouse.serve.dialects.own_tasks import MOST_WAIT, start_task
 from bakehouse.serve.dialects.server_sent_events import event_response, event_text
 from bakehouse.serve.errors import ServeError, bad_request, not_found
@@ -69,7 +81,7 @@ class ServeBody(Body):
     weights: str = Field("", description="A file of the run. Default: what its evaluation picked, or the last.")
 
 
-@OWN.route("POST", "/api/v1/runs", "train", status_code=201, **SHOWN)
+@OWN.route("POST", "/api/v1/runs", "train", **answers(RunAnswer, 201))
 async def add_run(request: Request, body: TrainBody) -> Response:
     """Queue a training. What was accepted is trained, also if the server is killed."""
     server = server_of(request)
@@ -82,7 +94,7 @@ async def add_run(request: Request, body: TrainBody) -> Response:
     return JSONResponse(row, 201, headers={"Location": f"/api/v1/runs/{job.run.name}"})
 
 
-@OWN.route("GET", "/api/v1/runs", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/runs", "read", **answers(RunsAnswer))
 async def list_runs(request: Request) -> Response:
     """List all runs: waiting ones in their order, then the others, newest first."""
     server = server_of(request)
@@ -96,7 +108,7 @@ async def list_runs(request: Request) -> Response:
     return JSONResponse({"runs": rows, "problem": server.scheduler.problem})
 
 
-@OWN.route("GET", "/api/v1/runs/{name}", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}", "read", **answers(RunAnswer))
 async def get_run(request: Request, name: str) -> Response:
     """Return how far a run is."""
     server = server_of(request)
@@ -104,7 +116,7 @@ async def get_run(request: Request, name: str) -> Response:
     return JSONResponse(await _row(server, name))
 
 
-@OWN.route("GET", "/api/v1/runs/{name}/recipe", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}/recipe", "train", **answers(RecipeAnswer))
 async def get_recipe(request: Request, name: str) -> Response:
     """Return a run's recipe as TOML and as JSON."""
     server = server_of(request)
@@ -114,7 +126,7 @@ async def get_recipe(request: Request, name: str) -> Response:
     return JSONResponse(shown)
 
 
-@OWN.route("PUT", "/api/v1/runs/{name}/recipe", "train", **SHOWN)
+@OWN.route("PUT", "/api/v1/runs/{name}/recipe", "train", **answers(RunAnswer))
 async def put_recipe(request: Request, name: str, body: PlanBody) -> Response:
     """Give a training that has not begun another recipe; its place in the queue stays."""
     server = server_of(request)
@@ -129,7 +141,7 @@ async def put_recipe(request: Request, name: str, body: PlanBody) -> Response:
     return JSONResponse(await _row(server, name))
 
 
-@OWN.route("GET", "/api/v1/runs/{name}/plan", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}/plan", "train", **answers(RunPlanAnswer))
 async def get_plan(request: Request, name: str) -> Response:
     """Return the plan that a run has begun with."""
     server = server_of(request)
@@ -147,14 +159,14 @@ async def run_events(request: Request, name: str, steps: int = Query(1, ge=1, le
     return event_response(_events(server, name, request.headers.get("last-event-id", ""), steps))
 
 
-@OWN.route("GET", "/api/v1/runs/{name}/losses", "read", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}/losses", "read", **answers(LossesAnswer))
 async def run_losses(request: Request, name: str, points: int = Query(500, ge=1, le=20_000)) -> Response:
     """Return the losses and learning rates as columns, means over equal spans of steps."""
     status = await asyncio.to_thread(server_of(request).runs.status, name)
     return JSONResponse(await asyncio.to_thread(loss_columns, list(status.losses), points))
 
 
-@OWN.route("GET", "/api/v1/runs/{name}/samples", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}/samples", "train", **answers(SamplesAnswer))
 async def list_samples(request: Request, name: str) -> Response:
     """List the sample images, with their step, epoch, number and prompt."""
     runs = server_of(request).runs
@@ -192,7 +204,7 @@ async def get_weights(request: Request, name: str, file: str) -> Response:
     return FileResponse(path, filename=path.name, media_type="application/octet-stream")
 
 
-@OWN.route("POST", "/api/v1/runs/{name}/stop", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/runs/{name}/stop", "train", **answers(RunAnswer))
 async def stop_run(request: Request, name: str) -> Response:
     """Stop a training, or hold one that waits; `resume` goes on with it."""
     server = server_of(request)
@@ -200,7 +212,7 @@ async def stop_run(request: Request, name: str) -> Response:
     return JSONResponse(await _row(server, name))
 
 
-@OWN.route("POST", "/api/v1/runs/{name}/resume", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/runs/{name}/resume", "train", **answers(RunAnswer))
 async def resume_run(request: Request, name: str) -> Response:
     """Queue a stopped or failed training again; it goes on from its newest state."""
     server = server_of(request)
@@ -208,7 +220,7 @@ async def resume_run(request: Request, name: str) -> Response:
     return JSONResponse(await _row(server, name))
 
 
-@OWN.route("POST", "/api/v1/runs/{name}/move", "train", **SHOWN)
+@OWN.route("POST", "/api/v1/runs/{name}/move", "train", **answers(RunAnswer))
 async def move_run(request: Request, name: str, body: MoveBody) -> Response:
     """Move a waiting training to another place in the queue."""
     server = server_of(request)
@@ -216,7 +228,7 @@ async def move_run(request: Request, name: str, body: MoveBody) -> Response:
     return JSONResponse(await _row(server, name))
 
 
-@OWN.route("DELETE", "/api/v1/runs/{name}", "train", **SHOWN)
+@OWN.route("DELETE", "/api/v1/runs/{name}", "train", **answers(DeletedRunAnswer))
 async def delete_run(request: Request, name: str) -> Response:
     """Move a run into the trash, from which it can be restored."""
     server = server_of(request)
@@ -244,7 +256,7 @@ async def evaluate_run(
     return await start_task(request, "evaluate", name, ("evaluate", str(run.folder), *words, "--json"), wait)
 
 
-@OWN.route("GET", "/api/v1/runs/{name}/report", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}/report", "train", **answers(ReportAnswer))
 async def get_report(request: Request, name: str) -> Response:
     """Return the figures of a run's evaluation, and the files of its report."""
     server = server_of(request)
@@ -264,7 +276,7 @@ async def get_report_file(request: Request, name: str, file: str) -> Response:
     return FileResponse(found, headers=_REPORT_PAGE if found.suffix == ".html" else None)
 
 
-@OWN.route("POST", "/api/v1/runs/{name}/serve", "train", status_code=201, **SHOWN)
+@OWN.route("POST", "/api/v1/runs/{name}/serve", "train", **answers(OfferedModelAnswer, 201))
 async def serve_run(request: Request, name: str, body: ServeBody | None = None) -> Response:
     """Offer a run as a model that is drawn with, now and after restarts of the server."""
     server, body = server_of(request), body or ServeBody()
@@ -285,7 +297,7 @@ async def serve_run(request: Request, name: str, body: ServeBody | None = None) 
     return JSONResponse({"name": model, "run": name, "weights": body.weights or None}, 201)
 
 
-@OWN.route("DELETE", "/api/v1/models/{name}", "train", **SHOWN)
+@OWN.route("DELETE", "/api/v1/models/{name}", "train", **answers(RemovedAnswer))
 async def remove_model(request: Request, name: str) -> Response:
     """Take away a model that a run was offered as; the run stays."""
     server = server_of(request)

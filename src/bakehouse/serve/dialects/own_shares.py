@@ -11,8 +11,15 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from bakehouse.core.errors import UsageError
+from bakehouse.serve.dialects.own_answers import DeletedAnswer, answers
 from bakehouse.serve.dialects.own_datasets import Body
-from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_dialect import OWN
+from bakehouse.serve.dialects.own_sharing_answers import (
+    ShareAnswer,
+    SharePictureAnswer,
+    SharePicturesAnswer,
+    SharesAnswer,
+)
 from bakehouse.serve.errors import not_found
 from bakehouse.serve.server import Server, server_of
 from bakehouse.serve.shares.prompts import share_drawing
@@ -71,7 +78,7 @@ class HiddenBody(Body):
     hidden: bool
 
 
-@OWN.route("GET", "/api/v1/shares", "admin", **SHOWN)
+@OWN.route("GET", "/api/v1/shares", "admin", **answers(SharesAnswer))
 async def list_shares(request: Request) -> Response:
     """List all shares with their links and what was drawn."""
     server = server_of(request)
@@ -79,7 +86,7 @@ async def list_shares(request: Request) -> Response:
     return JSONResponse({"shares": rows})
 
 
-@OWN.route("POST", "/api/v1/shares", "admin", status_code=201, **SHOWN)
+@OWN.route("POST", "/api/v1/shares", "admin", **answers(ShareAnswer, 201))
 async def add_share(request: Request, body: ShareBody) -> Response:
     """Make a share: whoever has its link draws with one model, within its limits, and can do nothing else."""
     server = server_of(request)
@@ -89,14 +96,14 @@ async def add_share(request: Request, body: ShareBody) -> Response:
     return JSONResponse(_row(server, share), 201)
 
 
-@OWN.route("GET", "/api/v1/shares/{name}", "admin", **SHOWN)
+@OWN.route("GET", "/api/v1/shares/{name}", "admin", **answers(ShareAnswer))
 async def get_share(request: Request, name: str) -> Response:
     """Return a share."""
     server = server_of(request)
     return JSONResponse(_row(server, _named(server, name)))
 
 
-@OWN.route("PATCH", "/api/v1/shares/{name}", "admin", **SHOWN)
+@OWN.route("PATCH", "/api/v1/shares/{name}", "admin", **answers(ShareAnswer))
 async def change_share(request: Request, name: str, body: ChangeBody) -> Response:
     """Change some settings of a share; its link stays."""
     server = server_of(request)
@@ -112,7 +119,7 @@ async def change_share(request: Request, name: str, body: ChangeBody) -> Respons
     return JSONResponse(_row(server, share))
 
 
-@OWN.route("DELETE", "/api/v1/shares/{name}", "admin", **SHOWN)
+@OWN.route("DELETE", "/api/v1/shares/{name}", "admin", **answers(ShareAnswer))
 async def revoke_share(request: Request, name: str) -> Response:
     """Revoke a share at once; usage and pictures are kept."""
     server = server_of(request)
@@ -120,7 +127,7 @@ async def revoke_share(request: Request, name: str) -> Response:
     return JSONResponse(_row(server, await asyncio.to_thread(server.store.shares.revoke, name)))
 
 
-@OWN.route("GET", "/api/v1/shares/{name}/pictures", "admin", **SHOWN)
+@OWN.route("GET", "/api/v1/shares/{name}/pictures", "admin", **answers(SharePicturesAnswer))
 async def list_share_pictures(
     request: Request,
     name: str,
@@ -140,7 +147,7 @@ async def list_share_pictures(
     return JSONResponse({"pictures": await asyncio.to_thread(read)})
 
 
-@OWN.route("PUT", "/api/v1/shares/{name}/pictures/{job_id}/hidden", "admin", **SHOWN)
+@OWN.route("PUT", "/api/v1/shares/{name}/pictures/{job_id}/hidden", "admin", **answers(SharePictureAnswer))
 async def hide_share_picture(request: Request, name: str, job_id: str, body: HiddenBody) -> Response:
     """Hide a picture from visitors, or let it stay whoever reports it."""
     server = server_of(request)
@@ -149,7 +156,7 @@ async def hide_share_picture(request: Request, name: str, job_id: str, body: Hid
     return JSONResponse(_picture(server, _share_picture(server, name, job_id)))
 
 
-@OWN.route("DELETE", "/api/v1/shares/{name}/pictures/{job_id}", "admin", **SHOWN)
+@OWN.route("DELETE", "/api/v1/shares/{name}/pictures/{job_id}", "admin", **answers(DeletedAnswer))
 async def delete_share_picture(request: Request, name: str, job_id: str) -> Response:
     """Delete a picture of a visitor for good."""
     server = server_of(request)

@@ -14,7 +14,9 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import read_json
 from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.run_folder import Run
-from bakehouse.serve.dialects.own_dialect import OWN, SHOWN
+from bakehouse.serve.dialects.own_answers import answers
+from bakehouse.serve.dialects.own_dialect import OWN
+from bakehouse.serve.dialects.own_run_answers import SliderAnswer
 from bakehouse.serve.errors import bad_request, not_found
 from bakehouse.serve.server import server_of
 
@@ -23,7 +25,7 @@ _DRAWN_LIKE = ("steps", "guidance", "sampler", "seed", "negative")
 """Settings of samples with which the images of the range are drawn."""
 
 
-@OWN.route("GET", "/api/v1/runs/{name}/slider", "train", **SHOWN)
+@OWN.route("GET", "/api/v1/runs/{name}/slider", "train", **answers(SliderAnswer))
 async def get_slider(request: Request, name: str) -> Response:
     """Return a slider's prompts and range, and for each strength where its images lie and their addresses."""
     run = server_of(request).runs.run(name)
