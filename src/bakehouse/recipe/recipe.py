@@ -193,6 +193,10 @@ class TrainSpec(Spec):
     devices: Annotated[int, Field(ge=1, le=4096)] = 1
     """Number of devices that share the batches of each step, with one process each. Does not change results, and may
     differ when a run is resumed."""
+    shard: Annotated[bool | None, Needs(above("devices", 1), at=(True,))] = None
+    """Divide the UNet's weights in a full fine-tune, with their gradients and averages, among the devices (FSDP): less
+    memory on each, more data between them. Does not change results, and may differ when a run is resumed. Default: from
+    the plan, on where a whole copy on each device would need more than 20 GB."""
     max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
     """Gradient clipping: maximum norm of the gradients; 0: off."""
     gradient_checkpointing: bool = False
