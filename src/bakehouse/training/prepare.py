@@ -21,7 +21,7 @@ from bakehouse.training.objective import make_objective
 from bakehouse.training.offload import OffloadedEncoders, wants_offload
 from bakehouse.training.precision import Precision
 from bakehouse.training.ranks import ALONE, Ranks
-from bakehouse.training.sharding import shard
+from bakehouse.training.sharding import OwnParts, shard
 from bakehouse.training.training_state import TrainState
 
 
@@ -101,7 +101,7 @@ def build_components(
     if plan.recipe.noise.zero_terminal_snr:
         # Before all that is derived from the schedule: loss, SNR weights, samples, the settings of a saved model.
         model.use_zero_terminal_snr()
-    arithmetic = Precision(precision, model.device, divided=sharded)
+    arithmetic = Precision(precision, model.device)
     if sharded:
         shard(model, ranks.count)
     state = new_state(plan, model, arithmetic, ranks if sharded else ALONE)
@@ -125,13 +125,16 @@ def new_state(plan: Plan, model: Denoiser, precision: Precision, divided_among: 
     adapter.train()
     spec = recipe.optimizer
     groups = adapter.parameter_groups(spec.lr or spec.row.lr, spec.text_lr)
+    parts = None if divided_among.count == 1 else OwnParts(groups, divided_among)
     optimizer = spec.build(groups)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     if recipe.train.fused_backward:
         precision.enable_fused_backward(optimizer, list(adapter.parameters()))
+    if parts is not None:
+        precision.use_parts(parts)
     ema = [p.detach().clone() for p in adapter.parameters()] if recipe.train.ema else []
-    return TrainState(0, adapter, optimizer, ema, precision, divided_among=divided_among)
+    return TrainState(0, adapter, optimizer, ema, precision, parts=parts)
 
 
 def _adapter(recipe: Recipe, model: Denoiser, generator: torch.Generator) -> Adapter:

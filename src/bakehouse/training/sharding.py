@@ -11,14 +11,15 @@ FSDP: Zhao et al. 2023, arXiv:2304.11277; this is PyTorch's second one, `fully_s
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bakehouse.core.errors import UsageError
 from bakehouse.models.denoiser import Denoiser
+from bakehouse.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -43,8 +44,8 @@ def shard(model: Denoiser, ranks: int) -> None:
     network = model.trainable_modules()["lora_unet"]
     mesh = init_device_mesh(model.device.type, (ranks,))
     for part in [*model.blocks(), network]:
-        # What is left outside of the blocks is small, and used at both ends of a pass.
-        divided = fully_shard(part, mesh=mesh, reshard_after_forward=part is not network)
+        # Also what is outside of the blocks: weights that stayed whole after a sample would be those of the average.
+        divided = fully_shard(part, mesh=mesh, reshard_after_forward=True)
         # The loss is divided by the samples of all ranks already. Plain sums are what gloo and NCCL both have.
         divided.set_gradient_divide_factor(1.0)
         divided.set_force_sum_reduction_for_comms(True)
@@ -83,33 +84,6 @@ def divided_like(tensor: Tensor, other: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-def whole_states(optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, Any]:
-    """Return an optimizer's `state_dict` with whole tensors on the CPU; without `keep`, only take part in it."""
-    states = optimizer.state_dict()
-    found = {
-        number: {
-            name: _gathered(value, keep=keep) if isinstance(value, Tensor) else value for name, value in of.items()
-        }
-        for number, of in states["state"].items()
-    }
-    return {**states, "state": found} if keep else {}
-
-
-def divided_states(states: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return a `state_dict` of whole tensors as `optimizer` has them: those of divided weights divided like these."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if not any(map(is_divided, parameters)):
-        return states
-    found = {}
-    for number, of in states["state"].items():
-        like = parameters[number]
-        found[number] = {
-            name: divided_like(value, like) if isinstance(value, Tensor) and value.shape == like.shape else value
-            for name, value in of.items()
-        }
-    return {**states, "state": found}
-
-
 def whole_tensors(tensors: Sequence[Tensor], *, keep: bool) -> list[Tensor]:
     """Return tensors whole, on the CPU, one after the other; without `keep`, only take part in it."""
     found = [_gathered(tensor.detach(), keep=keep) for tensor in tensors]
@@ -136,3 +110,69 @@ def clip_gradients(parameters: Sequence[Tensor], most: float) -> Tensor:
     parts = [own_part(gradient) for gradient in functools.reduce(list.__add__, gradients)]
     torch._foreach_mul_(parts, factor)
     return norm
+
+
+class OwnParts:
+    """A rank's parts of the parameters that train, as plain parameters in the same memory, for the optimizer.
+
+    Any optimizer that updates each number by itself steps on them: none has to know of DTensor.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]], ranks: Ranks) -> None:
+        """Put the parts into an optimizer's groups, in the place of the parameters."""
+        self.ranks = ranks
+        self._parameters: list[Tensor] = [p for group in groups for p in group["params"]]
+        """In the optimizer's order."""
+        self._parts: dict[int, nn.Parameter] = {}
+        """Of divided parameters, by their places."""
+        place = 0
+        for group in groups:
+            for n, parameter in enumerate(group["params"]):
+                if is_divided(parameter):
+                    self._parts[place] = group["params"][n] = nn.Parameter(own_part(parameter.detach()))
+                place += 1
+
+    def take_gradients(self) -> None:
+        """Move the gradients of divided parameters to their parts."""
+        for place, part in self._parts.items():
+            parameter = self._parameters[place]
+            part.grad = None if parameter.grad is None else own_part(parameter.grad)
+            parameter.grad = None
+
+    def whole_states(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Return in rank 0 the optimizer's `state_dict` as one process has it, on the CPU; all have to call this."""
+
+        def gathered(place: int, value: Any) -> Any:
+            part = self._parts.get(place)
+            if not isinstance(value, Tensor):
+                return value
+            divided = part is not None and value.shape == part.shape
+            return _gathered(
+                self._joined(value, self._parameters[place]) if divided else value, keep=self.ranks.is_main
+            )
+
+        return self._changed(optimizer.state_dict(), gathered)
+
+    def own_states(self, states: dict[str, Any]) -> dict[str, Any]:
+        """Return this rank's part of a `state_dict` of one process."""
+
+        def part_of(place: int, value: Any) -> Any:
+            parameter = self._parameters[place]
+            divided = place in self._parts and isinstance(value, Tensor) and value.shape == parameter.shape
+            return own_part(divided_like(value, parameter)) if divided else value
+
+        return self._changed(states, part_of)
+
+    @staticmethod
+    def _joined(part: Tensor, like: Tensor) -> Tensor:
+        from torch.distributed.tensor import DTensor
+
+        other = cast(DTensor, like)
+        return DTensor.from_local(
+            part, other.device_mesh, other.placements, run_check=False, shape=other.shape, stride=other.stride()
+        )
+
+    @staticmethod
+    def _changed(states: dict[str, Any], change: Callable[[int, Any], Any]) -> dict[str, Any]:
+        state = {n: {name: change(n, value) for name, value in of.items()} for n, of in states["state"].items()}
+        return {**states, "state": state}

@@ -21,7 +21,7 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import DamagedError, read_checked, read_json, sha256_file, write_checked, writing_to
 from bakehouse.training.precision import Precision
 from bakehouse.training.ranks import ALONE, Ranks
-from bakehouse.training.sharding import divided_like, divided_states, whole_states, whole_tensors
+from bakehouse.training.sharding import OwnParts, divided_like, whole_tensors
 
 _MOST_STATES = 2
 """States that a run keeps: the newest, and one to fall back on if it is damaged."""
@@ -51,27 +51,31 @@ class TrainState:
     """sha256 of the files in weights/ by their names; of model folders only those of the last one."""
     carried: dict[str, Tensor] = field(default_factory=dict)
     """What the objective carries from step to step: its own dict (`Objective.carried`)."""
-    divided_among: Ranks = ALONE
-    """Ranks that each have a part of the tensors (`sharding`); alone where they are whole."""
+    parts: OwnParts | None = None
+    """This rank's parts of what trains (`sharding`); None where its tensors are whole."""
     read_tensors: Callable[[bool], list[Tensor]] = field(init=False, repr=False)
     """Returns the parameters whole, on the CPU, or with True their average; for rank 0, for which the others wait."""
     read_optimizer: Callable[[], dict[str, Any]] = field(init=False, repr=False)
     """Returns the optimizer's `state_dict` with whole tensors, likewise."""
 
     def __post_init__(self) -> None:
-        ranks = self.divided_among
-        if ranks.count == 1:
-            self.read_optimizer = lambda: self.optimizer.state_dict()
-        else:
-            self.read_optimizer = ranks.together(lambda: whole_states(self.optimizer, keep=ranks.is_main))
+        ranks, parts = self.divided_among, self.parts
         self.read_tensors = ranks.together(
             lambda average: whole_tensors(self.ema if average else self.parameters(), keep=ranks.is_main)
         )
+        self.read_optimizer = ranks.together(
+            lambda: self.optimizer.state_dict() if parts is None else parts.whole_states(self.optimizer)
+        )
+
+    @property
+    def divided_among(self) -> Ranks:
+        """The ranks that each have a part of the tensors; alone where they are whole."""
+        return ALONE if self.parts is None else self.parts.ranks
 
     @property
     def is_divided(self) -> bool:
         """Whether ranks have parts of its tensors."""
-        return self.divided_among.count > 1
+        return self.parts is not None
 
     def parameters(self) -> list[Tensor]:
         """Return what trains, in the adapter's order."""
@@ -248,7 +252,7 @@ def restore_state(state: TrainState, saved: SavedState) -> None:
         raise _wrong_state(saved, "its parameters have other shapes")
     stored = torch.load(saved.path / _OPTIMIZER, weights_only=True, map_location="cpu")
     try:
-        state.optimizer.load_state_dict(divided_states(stored, state.optimizer))
+        state.optimizer.load_state_dict(stored if state.parts is None else state.parts.own_states(stored))
     except (ValueError, KeyError) as e:
         raise _wrong_state(saved, f"its optimizer is a different one ({e})") from e
     with torch.no_grad():
