@@ -173,6 +173,9 @@ class DataSpec(Spec):
     cache_gb: Annotated[float | None, Field(ge=0, le=100_000), Needs(one_of("cache", "disk"))] = None
     """GB of encoded images that are kept in memory; the others are read from disk each time they are shown. Does not
     change results. Default: half of the memory that is free."""
+    cache_shards: Annotated[bool | None, Needs(one_of("cache", "disk"))] = None
+    """Write encoded images in files of many (shards), not in one file each. Does not change results, and both are read.
+    Default: on from 2000 images."""
     workers: Annotated[int, Field(ge=0, le=64), Needs(other_than("cache", "none"))] = 2
     """Number of threads that read images. Does not change results."""
 
