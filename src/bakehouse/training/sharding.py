@@ -105,7 +105,7 @@ def clip_gradients(parameters: Sequence[Tensor], most: float) -> Tensor:
     norms = [whole(torch.nn.utils.get_total_norm(kind)) for kind in gradients if kind]
     if not norms:
         return torch.zeros(())
-    norm = torch.linalg.vector_norm(torch.stack(norms))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
     factor = torch.clamp(most / (norm + 1e-6), max=1.0)
     parts = [own_part(gradient) for gradient in functools.reduce(list.__add__, gradients)]
     torch._foreach_mul_(parts, factor)
