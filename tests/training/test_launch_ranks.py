@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -17,6 +18,8 @@ from bakehouse.core.events import Failed, Step
 from bakehouse.core.rank_environment import LAUNCHED, rank_environment, tell_launcher
 from bakehouse.core.run_folder import Run
 from bakehouse.recipe import make_plan, recipe_to_toml
+from bakehouse.recipe.memory_estimate import memory_use
+from bakehouse.recipe.sharding_choice import choose_sharding
 from bakehouse.training import train
 from bakehouse.training.device_checks import devices_found
 from bakehouse.training.launch_ranks import run_processes
@@ -31,6 +34,9 @@ WORLD = {
     "MASTER_ADDR": "a",
     "MASTER_PORT": "1",
 }
+
+
+SHARD = {"adapter": {"kind": "full"}, "train__shard": True}
 
 
 def run(capfd, *words: str) -> tuple[int, str]:
@@ -70,10 +76,15 @@ def test_more_devices_than_there_are_and_none(written, tmp_path, capfd):
         ),
         ({"adapter": {"kind": "full"}, "train__fused_backward": True}, "frees each as it is computed"),
         ({"train__device": "cuda:1"}, "train.device = 'cuda:1' names one: set 'auto', 'cuda' or 'cpu'"),
+        ({"train__shard": True}, "adapter.kind = 'lora' trains few"),
+        ({**SHARD, "optimizer__name": "adafactor"}, "adafactor needs whole ones: set optimizer.name = 'adamw'"),
+        ({**SHARD, "prior__source": "captions", "prior__target": "base"}, "set prior.target = 'noise'"),
+        ({**SHARD, "train__compile": True}, "cannot be combined with train.compile = true: leave that out"),
+        ({**SHARD, "train__batch": "auto"}, "train.batch = 'auto': it is tried on one device by itself"),
     ],
 )
 def test_recipes_that_one_device_alone_can_train(recipe, settings, message):
-    with pytest.raises(UsageError, match=r"train\.devices = 2") as e:
+    with pytest.raises(UsageError, match=r"train\.(devices = 2|shard = true)") as e:
         make_plan(recipe(train__devices=2, **settings))
     assert message in str(e.value)
 
@@ -97,6 +108,36 @@ def test_the_plan_shares_the_images_of_a_step(recipe, written, capfd):
     assert make_plan(recipe(train__devices=3)).recipe.train.accumulation == 3, "a batch for each device"
 
 
+def test_the_plan_says_what_each_device_needs_with_and_without_sharing_the_weights(recipe, written, capfd):
+    full = {"adapter": {"kind": "full"}, "train__device": "cpu"}
+    plan = make_plan(recipe(train__devices=4, **full))
+    assert plan.recipe.train.shard is False and plan.estimate.otherwise.divided
+    assert plan.estimate.otherwise.memory_bytes < plan.estimate.memory_bytes
+    assert plan.estimate.otherwise.seconds > plan.estimate.seconds
+    (reason,) = (d.reason for d in plan.decisions if d.key == "train.shard")
+    assert reason.startswith("a whole copy of the weights on each device is faster")
+    _, text = run(capfd, "plan", written(**SHARD, train__device="cpu"), "--devices", "4")
+    words = " ".join(text.split())
+    assert "of weights and gradients" in words
+    assert "with train.shard = false, a whole copy of the weights on each device: about" in words
+    assert make_plan(recipe(train__devices=4)).estimate.otherwise is None, "an adapter's weights are few"
+
+
+def test_weights_that_do_not_fit_are_shared(recipe):
+    settings = {"train__devices": 4, "train__accumulation": 4, "train__batch": 1, "train__gradient_checkpointing": True}
+    xl = recipe(adapter={"kind": "full"}, buckets__resolution=1024, **settings)
+    shared, reason = choose_sharding(xl, "sdxl", "cuda")
+    assert shared and "in place of" in reason
+    whole, parts = (memory_use(xl.with_values({"train.shard": s}), "sdxl", "cuda").total for s in (False, True))
+    assert 40e9 < whole < 50e9 and 10e9 < parts < 15e9
+    states = [memory_use(xl.with_values({"train.shard": True, "train.devices": n}), "sdxl", "cuda") for n in (2, 8)]
+    assert states[0].optimizer == pytest.approx(4 * states[1].optimizer)
+    assert choose_sharding(xl, "sd1", "cuda") == (False, ANY), "14 GB fit"
+    adafactor, why = choose_sharding(xl.with_values({"optimizer.name": "adafactor"}), "sdxl", "cuda")
+    assert not adafactor and "adafactor needs whole ones" in why
+    assert choose_sharding(xl.with_values({"train.devices": 1}), "sdxl", "cuda") == (False, "")
+
+
 def test_several_devices_need_several_processes(recipe, tmp_path):
     with pytest.raises(UsageError, match=r"train\.devices = 2, but one process was started") as e:
         list(train(recipe(train__devices=2, train__accumulation=2), tmp_path / "run"))
@@ -107,6 +148,9 @@ def test_the_number_of_devices_may_change_when_a_run_is_resumed(recipe, tmp_path
     run_folder = Run(tmp_path / "run")
     one, two = (RunInputs.from_recipe(recipe(train__accumulation=2, train__devices=n)) for n in (1, 2))
     assert one.digest == two.digest
+    shared = recipe(train__accumulation=2, train__devices=2, **SHARD)
+    whole = recipe(train__accumulation=2, adapter={"kind": "full"})
+    assert RunInputs.from_recipe(shared).digest == RunInputs.from_recipe(whole).digest
     check_recipe(run_folder, one, recipe(train__accumulation=2, train__devices=2))
     check_recipe(run_folder, two, recipe(train__accumulation=2))
     with pytest.raises(UsageError, match=r"differs in: seed = 1"):

@@ -17,7 +17,7 @@ from bakehouse.core.run_folder import Run
 from bakehouse.models.load import load_model
 from bakehouse.recipe import make_plan, recipe_for_folder, scan_concepts
 from bakehouse.training import train
-from bakehouse.training.nan_check import diagnose
+from bakehouse.training.nan_check import broken_weights, diagnose
 
 
 def test_odd_files_in_a_folder_are_handled(photos, recipe, tmp_path):
@@ -151,4 +151,5 @@ def test_the_likeliest_cause_of_a_loss_that_is_no_number(recipe, broken, half, l
         trains_text=learns,
     )
     batch = SimpleNamespace(latents=tensor("latents"), cond=SimpleNamespace(hidden=tensor("caption")))
-    assert cause in diagnose(model, adapter, batch, [2.0, 5.0], recipe(optimizer__text_lr=2e-3), half=half)
+    made = recipe(optimizer__text_lr=2e-3)
+    assert cause in diagnose(model, adapter, batch, [2.0, 5.0], made, half=half, broken=broken_weights(adapter))

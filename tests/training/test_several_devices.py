@@ -36,6 +36,11 @@ CASES = {
         "adapter": {"kind": "full"}, "optimizer.lr": 1e-4, "prior.source": "captions", "prior.target": "base",
         "prior.steps": 1, "stop.when": "learned",
     },
+    "sharded": {
+        "adapter": {"kind": "full", "text": True}, "optimizer.lr": 1e-4, "train.ema": 0.9, "train.shard": True,
+        "train.gradient_checkpointing": True, "train.channels_last": False, "sample.prompts": ["zwx person"],
+        "sample.steps": 1, "sample.at_start": False, "captions.shuffle": True,
+    },
 }  # fmt: skip
 
 
@@ -66,8 +71,8 @@ def ended(folder) -> dict[str, list[str]]:
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
     (weights,) = (p for p in Run(run).list_weights() if p.stem == "zwx-person")
-    files = [weights] if weights.is_file() else sorted(weights.glob("unet/*.safetensors"))
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    files = [weights] if weights.is_file() else sorted(weights.glob("*/*.safetensors"))
+    return {f"{file.parent.name}.{name}": tensor for file in files for name, tensor in load_file(file).items()}
 
 
 def difference(a: Path, b: Path) -> float:
@@ -82,12 +87,12 @@ def test_two_processes_train_the_weights_of_one(folder, ended, case):
     one, two = (Run(folder / f"{case}-{name}") for name in ("one", "two"))
     assert difference(one.folder, two.folder) < 1e-6
     events, theirs = ([e for e in run.history() if isinstance(e, Step)] for run in (one, two))
-    assert len(events) == len(theirs) == {"lora": 4, "lokr": 2, "full": 3}[case]
+    assert len(events) == len(theirs) == {"lora": 4, "lokr": 2, "full": 3, "sharded": 4}[case]
     for mine, other in zip(events, theirs, strict=True):
         assert (mine.step, mine.rates) == (other.step, other.rates)
         assert mine.loss == pytest.approx(other.loss, abs=1e-5)
         assert mine.subject_loss == pytest.approx(other.subject_loss, abs=1e-5)
-        assert mine.prior_loss == (None if case == "lora" else pytest.approx(other.prior_loss, abs=1e-5))
+        assert mine.prior_loss == (None if case in ("lora", "sharded") else pytest.approx(other.prior_loss, abs=1e-5))
 
 
 def test_one_process_writes_and_each_image_is_made_once(folder, ended):
@@ -111,6 +116,30 @@ def test_a_killed_run_is_resumed_to_the_same_bits_or_by_one_process(folder, ende
     assert ended["resumed"] == ["", ""] and ended["resumed-alone"] == [""]
     assert difference(folder / "resumed", folder / "lora-two") == 0
     assert difference(folder / "resumed-alone", folder / "lora-two") < 1e-6
+
+
+def test_ranks_with_parts_of_the_weights_write_what_one_process_does(folder, ended):
+    one, two = (Run(folder / f"sharded-{name}") for name in ("one", "two"))
+    files = ({path.relative_to(run.folder) for path in run.folder.rglob("*")} for run in (one, two))
+    assert next(files) == next(files)
+    config = "weights/zwx-person/unet/config.json"
+    assert (one.folder / config).read_text() == (two.folder / config).read_text()
+    pictures = [np.asarray(Image.open(run.samples / "step-000002-0.png"), dtype=int) for run in (one, two)]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    states = (find_states(run.states).newest for run in (one, two))
+    mine, theirs = (torch.load(state.path / "optimizer.pt", weights_only=True) for state in states)
+    assert mine["param_groups"] == theirs["param_groups"] and mine["state"].keys() == theirs["state"].keys()
+    for number, of in mine["state"].items():
+        assert all(torch.allclose(of[name], theirs["state"][number][name], atol=1e-6) for name in of)
+
+
+def test_parts_of_the_weights_are_resumed_to_the_same_bits_or_by_one_process(folder, ended):
+    assert ended["sharded-cut"] == ["KeyboardInterrupt: ", "SystemExit: 1"]
+    found = find_states(Run(folder / "sharded-cut").states)
+    assert found.newest is not None and found.newest.step == 1 and not found.damaged
+    assert ended["sharded-resumed"] == ["", ""] and ended["sharded-alone"] == [""]
+    assert difference(folder / "sharded-resumed", folder / "sharded-two") == 0
+    assert difference(folder / "sharded-alone", folder / "sharded-two") < 1e-6
 
 
 def test_rank_0_decides_when_the_subject_is_learned(folder, ended):

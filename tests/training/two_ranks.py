@@ -36,6 +36,7 @@ torch.set_num_threads(1)
 process_group.GRACE_SECONDS = 0.2
 FOLDER = Path(sys.argv[1])
 Work = Callable[[Ranks], object]
+CASES = "lora", "lokr", "full", "sharded"
 AUTOMATIC = {"train__batch": "auto", "train__accumulation": 4}
 
 
@@ -168,7 +169,7 @@ def without_images(ranks: Ranks) -> None:
 def main() -> None:
     load_model(Recipe.load(FOLDER / "lora.toml").model.base)  # imports the networks, once
     found: dict[str, Any] = {}
-    for case in ("lora", "lokr", "full"):
+    for case in CASES:
         found[f"{case} alone"] = alone(f"{case}-alone", training(case, f"{case}-one"))
         with counted(FOLDER / f"{case}-made.txt"):
             found[f"{case} in two"] = in_pair(case, training(case, f"{case}-two"))
@@ -177,6 +178,12 @@ def main() -> None:
     for copy in ("resumed", "resumed-alone"):
         shutil.copytree(FOLDER / "killed", FOLDER / copy)
         found[copy] = (alone if copy.endswith("alone") else in_pair)(copy, training("lora", copy))
+    found["sharded-cut"] = in_ranks(
+        "sharded-cut", training("sharded", "sharded-cut", interrupt), training("sharded", "sharded-cut")
+    )
+    for copy in ("sharded-resumed", "sharded-alone"):
+        shutil.copytree(FOLDER / "sharded-cut", FOLDER / copy)
+        found[copy] = (alone if copy.endswith("alone") else in_pair)(copy, training("sharded", copy))
     found["interrupted"] = in_ranks(
         "interrupted", training("lora", "interrupted", interrupt), training("lora", "interrupted")
     )

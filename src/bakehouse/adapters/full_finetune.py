@@ -89,10 +89,15 @@ class FullAdapter(Adapter):
         """Copy the untouched weights, which `scaled` and `remove` need.
 
         Raises:
-            BakehouseError: the weights have changed since the adapter was made.
+            BakehouseError: the weights have changed since the adapter was made, or are divided among devices.
         """
         if self._base is not None:
             return
+        if any(hasattr(p, "device_mesh") for p in self._params.values()):
+            raise BakehouseError(
+                "the untouched weights are not kept where devices share the weights that train",
+                hint="set train.shard = false: then each device has a whole copy of them",
+            )
         if any(p._version != self._versions[name] for name, p in self._params.items()):
             raise BakehouseError(
                 "the untouched weights were not kept before training changed them",

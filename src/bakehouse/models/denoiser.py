@@ -162,6 +162,10 @@ class Denoiser(nn.Module, ABC):
     def trainable_modules(self) -> dict[str, nn.Module]:
         """Return the trainable networks by kohya's prefix: `lora_unet`, `lora_te` (SDXL: `lora_te1`, `lora_te2`)."""
 
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """Return the parts of the denoising network, nearly all of it, that are computed one after the other."""
+
     def use_zero_terminal_snr(self) -> None:
         """Rescale the schedule to zero terminal SNR, for losses, samples and saved files. Idempotent."""
         self.schedule = self.schedule.rescaled_to_zero_terminal_snr()
@@ -256,5 +260,7 @@ class Denoiser(nn.Module, ABC):
         """Decode latents [B, C, h, w] to pixels [B, 3, 8h, 8w] in -1..1."""
 
     @abstractmethod
-    def save(self, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
-        """Save as a diffusers pipeline folder."""
+    def save(
+        self, folder: Path, *, dtype: torch.dtype = torch.float16, unet: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Save as a diffusers pipeline folder; `unet` are all tensors of the denoising network, in place of its own."""

@@ -252,6 +252,10 @@ def config_json(module: Any) -> Config:
     """Return a network's settings as in its config.json, without the path it was loaded from."""
     is_transformers = hasattr(module.config, "to_dict")
     config: Config = dict(module.config.to_dict()) if is_transformers else parse_json(module.to_json_string())
+    if not is_transformers:
+        # FSDP gives a network a class of its own, `FSDPUNet2DConditionModel`; the file names the one that it was.
+        own = next(c for c in type(module).__mro__ if not c.__module__.startswith("torch."))
+        config["_class_name"] = own.__name__
     config.pop("_name_or_path", None)
     return config
 

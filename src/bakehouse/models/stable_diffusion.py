@@ -156,6 +156,12 @@ class StableDiffusion(Denoiser):
         text = {prefix: with_text_model_level(getattr(self, part)) for part, prefix in self.text_parts.items()}
         return {"lora_unet": self.unet, **text}
 
+    def blocks(self) -> list[nn.Module]:
+        from diffusers.models.attention import BasicTransformerBlock
+        from diffusers.models.resnet import ResnetBlock2D
+
+        return [m for m in self.unet.modules() if isinstance(m, (BasicTransformerBlock, ResnetBlock2D))]
+
     def encode_image(self, pixels: Tensor) -> Moments:
         height, width = pixels.shape[-2:]
         if height % self.downscale or width % self.downscale:
@@ -312,21 +318,26 @@ class StableDiffusion(Denoiser):
         """Return the UNet's conditions beside the hidden states."""
         return None
 
-    def save(self, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
+    def save(
+        self, folder: Path, *, dtype: torch.dtype = torch.float16, unet: Mapping[str, Tensor] | None = None
+    ) -> None:
         with atomic_folder(Path(folder)) as temporary:
-            self._write(temporary, dtype)
+            self._write(temporary, dtype, {} if unet is None else {"unet": unet})
 
-    def _write(self, folder: Path, dtype: torch.dtype) -> None:
+    def _write(self, folder: Path, dtype: torch.dtype, given: Mapping[str, Mapping[str, Tensor]]) -> None:
         for part, tokenizer in self.tokenizers.items():
             tokenizer.save_pretrained(str(folder / part))
         write_json(folder / "scheduler" / "scheduler_config.json", self.scheduler_config)
         write_json(folder / "model_index.json", self._model_index())
         for part, network in self.networks.items():
-            self._write_network(folder / part, network, dtype, is_text=part in self.text_parts)
+            state = given[part] if part in given else network.state_dict()
+            self._write_network(folder / part, network, state, dtype, is_text=part in self.text_parts)
 
     @staticmethod
-    def _write_network(folder: Path, network: Any, dtype: torch.dtype, *, is_text: bool) -> None:
-        config, state = config_json(network), network.state_dict()
+    def _write_network(
+        folder: Path, network: Any, state: Mapping[str, Tensor], dtype: torch.dtype, *, is_text: bool
+    ) -> None:
+        config = config_json(network)
         if is_text:
             config, state = {**config, "dtype": str(dtype).removeprefix("torch.")}, file_text_names(state)
         write_json(folder / "config.json", json.loads(json.dumps(config, default=str)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bakehouse.losses.slider import SliderSpec
 from bakehouse.recipe.device_and_precision import pick_device
-from bakehouse.recipe.memory_estimate import memory_use
+from bakehouse.recipe.memory_estimate import learned_parameters, memory_use, unet_parameters
 from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.setting_conflicts import shard_obstacles
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,14 @@ class Estimate:
     device: str
     devices: int = 1
     traffic_bytes: int = 0
-    """Gradients that each device sends, and receives, in a step."""
+    """Gradients, and weights where they are divided, that each device sends, and receives, in a step."""
     traffic_seconds: float = 0.0
     """Share of them in `seconds`."""
+    divided: bool = False
+    """The devices share the weights (`train.shard`)."""
+    otherwise: Estimate | None = None
+    """The same training with whole weights on each device, or where they are whole, with divided ones; None where there
+    is no choice."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,14 @@ _ASSUMED_LINK = {"cuda": 10e9, "cpu": 1e9}
 
 def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estimate:
     """Estimate the cost of `steps` steps on the recipe's devices; `model` is a family, or crumb."""
+    chosen = _estimate(recipe, model, steps, class_images)
+    if recipe.train.devices == 1 or any(shard_obstacles(recipe)):
+        return chosen
+    other = recipe.with_values({"train.shard": not recipe.train.shard})
+    return replace(chosen, otherwise=_estimate(other, model, steps, class_images))
+
+
+def _estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estimate:
     cost = _COSTS.get(model, _COSTS["sd1"])
     device = pick_device(recipe.train.device)
     area = (recipe.buckets.resolution / cost.native) ** 2
@@ -72,14 +86,27 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     speed = _ASSUMED_GFLOPS.get(kind) or _cpu_gflops() / train.devices
     learned = cost.weights if full else 0 if recipe.adapter.kind == "none" else cost.weights * 0.03
     memory = memory_use(recipe, model, kind)
-    # A ring: each device sends every part of the sum but one, twice (Patarasuk and Yuan 2009).
-    traffic = 2 * (train.devices - 1) / train.devices * memory.gradients
+    passes, divided = -(-train.accumulation // train.devices), bool(train.shard and train.devices > 1)
+    traffic = _traffic(recipe, model, passes, divided=divided)
     waiting = steps * traffic / _ASSUMED_LINK.get(kind, 1e9)
-    shown = steps * train.batch_size * -(-train.accumulation // train.devices)
+    shown = steps * train.batch_size * passes
     saved = -(-(recipe.train.epochs or 1) // recipe.save.every_epochs) if recipe.save.every_epochs else 1
     disk = (2 * learned) * min(saved, recipe.save.keep_last or saved) + 12 * learned
     seconds = (shown * per_image + making / train.devices) / speed + waiting
-    return Estimate(seconds, memory.total, int(disk), device, train.devices, int(traffic), waiting)
+    return Estimate(seconds, memory.total, int(disk), device, train.devices, int(traffic), waiting, divided)
+
+
+def _traffic(recipe: Recipe, model: str, passes: int, *, divided: bool) -> float:
+    """Return the bytes that each device sends in a step.
+
+    In a ring each part of a tensor is sent by every device but one: once to gather it, once to add it up and divide the
+    sum, twice to add it up whole (Patarasuk and Yuan 2009). Divided weights are gathered for both directions of each
+    batch, and their gradients added up after it.
+    """
+    network = 4 * unet_parameters(model) if divided else 0
+    whole = 4 * learned_parameters(recipe, model) - network
+    devices = recipe.train.devices
+    return (devices - 1) / devices * (3 * passes * network + 2 * whole)
 
 
 def slider_passes(spec: SliderSpec, trained: float) -> float:

@@ -21,8 +21,10 @@ from bakehouse.models.model_facts import ModelFacts
 from bakehouse.recipe.base_validation import adapted_networks
 from bakehouse.recipe.class_image_list import without_trigger
 from bakehouse.recipe.compile_recipe_captions import MARK, tags_move
+from bakehouse.recipe.device_and_precision import pick_device
 from bakehouse.recipe.presets import Preset, load_preset
 from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.sharding_choice import choose_sharding
 from bakehouse.recipe.words_in_captions import has_word
 
 
@@ -67,6 +69,7 @@ class Derivation:
         self._repeats_and_epochs()
         self._prior()
         self._samples()
+        self._shard()
 
     def epochs_for_steps(self, steps_per_epoch: int) -> None:
         """Decide the epochs where the recipe has a number of steps only."""
@@ -242,6 +245,12 @@ class Derivation:
         else:
             self.decide("train.batch", 1, "fits every device; raise it if memory allows")
 
+    def _shard(self) -> None:
+        device = pick_device(self.recipe.train.device)
+        shard, reason = choose_sharding(self.recipe, self.model_name, device)
+        if reason:
+            self.decide("train.shard", shard, reason)
+
     def _repeats_and_epochs(self) -> None:
         """Decide repeats and epochs from the preset's number of images shown (see docs/plan.md)."""
         counts = {str(i): sum(r.concept == i for r in self.images) for i in range(len(self.recipe.concepts))}
@@ -317,11 +326,7 @@ class Derivation:
         if self.recipe.prior.source == "none":
             return
         if self.recipe.prior.target is None:
-            reasons = {
-                "noise": "as published; no second copy of the weights is needed",
-                "base": "the base model's own prediction: corrects only what drifts",
-            }
-            self.decide("prior.target", self.preset.prior_target, reasons[self.preset.prior_target])
+            self._prior_target()
         share = self.preset.prior_per_image
         if share != 1 and "per_image" not in self.recipe.prior.model_fields_set:
             self.decide("prior.per_image", share, "class images per image, enough to keep the class")
@@ -333,6 +338,16 @@ class Derivation:
             self._steps("prior")
         if self.recipe.prior.source == "class" and self.recipe.prior.images is None:
             self.decide("prior.images", self.preset.prior_images, "many, so that none is memorised")
+
+    def _prior_target(self) -> None:
+        reasons = {
+            "noise": "as published; no second copy of the weights is needed",
+            "base": "the base model's own prediction: corrects only what drifts",
+        }
+        target = self.preset.prior_target
+        if self.recipe.train.shard and self.recipe.train.devices > 1:
+            target, reasons["noise"] = "noise", "devices that share the weights keep no copy of the base's"
+        self.decide("prior.target", target, reasons[target])
 
     def _usual(self, section: Literal["prior", "sample", "evaluate"], *names: str) -> None:
         """Decide settings of images by the base's conventions.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.setting_conflicts import shard_obstacles
 
 GB = 1e9
 
@@ -41,6 +42,10 @@ class Footprint:
     """The largest block that checkpointing recomputes, whatever the batch."""
     layer: int
     """The largest weight of the UNet: temporary memory of dequantizing."""
+    unit: int
+    """Parameters of the largest of the UNet's blocks (`Denoiser.blocks`), which sharding gathers one by one."""
+    around: int
+    """Parameters of the UNet outside of the blocks."""
 
 
 _MIB = 2**20
@@ -48,18 +53,22 @@ _MIB = 2**20
 FOOTPRINTS: Mapping[str, Footprint] = {
     "crumb": Footprint(
         native=128, unet=14_949_892, text=1_700_000, vae=1_800_000, per_rank=46_848, layer=589_824,
+        unit=1_120_128, around=1_838_404,
         whole=15 * _MIB, half=13 * _MIB, checkpointed=3 * _MIB, block=9 * _MIB,
     ),
     "sd1": Footprint(
         native=512, unet=859_520_964, text=123_060_480, vae=83_653_863, per_rank=423_936, layer=14_745_600,
+        unit=49_164_800, around=79_441_924,
         whole=1821 * _MIB, half=1246 * _MIB, checkpointed=300 * _MIB, block=21 * _MIB,
     ),
     "sd2": Footprint(
         native=768, unet=865_910_724, text=340_387_840, vae=83_653_863, per_rank=423_936, layer=14_745_600,
+        unit=49_164_800, around=79_441_924,
         whole=4088 * _MIB, half=2722 * _MIB, checkpointed=675 * _MIB, block=47 * _MIB,
     ),
     "sdxl": Footprint(
         native=1024, unet=2_567_463_684, text=817_719_552, vae=83_653_863, per_rank=2_659_840, layer=13_107_200,
+        unit=49_164_800, around=54_163_204,
         whole=13037 * _MIB, half=8248 * _MIB, checkpointed=771 * _MIB, block=162 * _MIB,
     ),
 }  # fmt: skip
@@ -80,6 +89,8 @@ class MemoryUse:
     """Two averages of each trained weight, and master copies."""
     activations: int
     reserve: int
+    loading: int
+    """Whole weights before training begins, where the devices share them then."""
     accumulates: bool
     """Gradients are kept during the next forward pass; otherwise they replace activations as these are freed."""
 
@@ -87,7 +98,7 @@ class MemoryUse:
     def total(self) -> int:
         both = self.gradients + self.activations
         moving = both if self.accumulates else max(self.gradients, self.activations)
-        return self.weights + self.optimizer + moving + self.reserve
+        return max(self.loading, self.weights + self.optimizer + moving) + self.reserve
 
     def __str__(self) -> str:
         parts = (
@@ -101,32 +112,45 @@ class MemoryUse:
 
 
 def memory_use(recipe: Recipe, model: str, device: str) -> MemoryUse:
-    """Return the memory of a step of `recipe`; `model` is a family or crumb, `device` cpu, cuda or mps."""
+    """Return the memory of a step of `recipe`, on each of its devices.
+
+    `model` is a family or crumb, `device` cpu, cuda or mps.
+    """
     cost = FOOTPRINTS.get(model, FOOTPRINTS["sd1"])
     train, full = recipe.train, recipe.adapter.kind == "full"
     half = train.precision in ("fp16", "bf16") or (train.precision == "auto" and device == "cuda")
-    learned = _learned(recipe, cost)
+    learned = learned_parameters(recipe, model)
     size = 4 if full or not half else 2
+    parts = train.devices if train.shard else 1
     weights = cost.unet * (1 if recipe.model.quantize else size)
+    loading = int(weights) if parts > 1 else 0
     away = device != "cpu" and train.offload is not False
     weights += 0 if away and not recipe.trains_text else cost.text * size
     weights += 0 if away else cost.vae * size
     weights += 0 if full else 4 * learned
+    divided = cost.unet if parts > 1 else 0
+    # A block is computed while the next is gathered; what is outside of blocks stays from its first use to its last.
+    weights -= 4 * (divided - divided // parts - 2 * cost.unit - cost.around) if divided else 0
+    own = learned - divided + divided // parts
     area = (recipe.buckets.resolution / cost.native) ** 2
     per_image = (cost.half if half else cost.whole) * area
     if train.gradient_checkpointing:
         per_image = cost.checkpointed * area
     activations = per_image * train.batch_size + (cost.block * area if train.gradient_checkpointing else 0)
     activations += cost.layer * size if recipe.model.quantize else 0
-    activations += 2 * learned if full and half else 0  # autocast's copies of what learns, kept for the way back
-    states = optimizer_bytes(recipe.optimizer.name, full=full) * learned
+    # Autocast's copies of what learns, kept for the way back; of divided weights only where nothing is recomputed.
+    copied = learned - divided if divided and train.gradient_checkpointing else learned
+    activations += 2 * copied if full and half else 0
+    states = optimizer_bytes(recipe.optimizer.name, full=full) * own
+    gradients = 4 * own + (4 * cost.unit if divided else 0)
     return MemoryUse(
         weights=int(weights),
-        gradients=min(4 * learned, GRADIENTS_AT_ONCE + 4 * cost.layer) if train.fused_backward else 4 * learned,
+        gradients=min(gradients, GRADIENTS_AT_ONCE + 4 * cost.layer) if train.fused_backward else gradients,
         optimizer=int(states),
         activations=int(activations),
         reserve=_RESERVE.get(device, _RESERVE["cuda"]),
-        accumulates=train.accumulation > 1,
+        loading=loading,
+        accumulates=-(-train.accumulation // train.devices) > 1,
     )
 
 
@@ -137,8 +161,14 @@ def optimizer_bytes(name: str, *, full: bool) -> float:
     return {"prodigy": 16.0, "adafactor": 0.1, "lion": 4.0}.get(name, 8.0)
 
 
-def _learned(recipe: Recipe, cost: Footprint) -> int:
-    """Return the number of trained parameters."""
+def unet_parameters(model: str) -> int:
+    """Return the number of the UNet's parameters; `model` is a family or crumb."""
+    return FOOTPRINTS.get(model, FOOTPRINTS["sd1"]).unet
+
+
+def learned_parameters(recipe: Recipe, model: str) -> int:
+    """Return the number of trained parameters; `model` is a family or crumb."""
+    cost = FOOTPRINTS.get(model, FOOTPRINTS["sd1"])
     if recipe.adapter.kind == "full":
         return cost.unet * recipe.adapter.unet + cost.text * recipe.adapter.text
     if recipe.adapter.kind == "none":
@@ -164,6 +194,8 @@ def savings(recipe: Recipe, device: str) -> Iterator[tuple[Mapping[str, Any], st
     full = recipe.adapter.kind == "full"
     if full and device == "cuda" and recipe.optimizer.name == "adamw":
         yield {"optimizer.name": "adamw8bit"}, "averages in 8 bits; needs bitsandbytes"
+    if full and train.devices > 1 and not train.shard and not any(shard_obstacles(recipe)):
+        yield {"train.shard": True}, "weights, gradients and averages are divided among the devices"
     if full and accumulation == 1 and recipe.optimizer.row.each_alone and not train.fused_backward:
         yield {"train.fused_backward": True, "train.max_grad_norm": 0}, "gradients are freed as they come, not clipped"
     if train.offload is False and device != "cpu":

@@ -44,6 +44,8 @@ class OptimizerRow:
     needs_gpu: bool = False
     each_alone: bool = False
     """Each weight is updated from its own gradient and step count, so weights can be updated one after another."""
+    each_number: bool = False
+    """Each number of a weight is updated from its own gradient, so parts of a weight can be updated apart."""
     can_fuse: bool = False
     """Has PyTorch's fused kernel: on a CPU five times as fast for a LoRA of SD 1.x, twice for a full fine-tune."""
 
@@ -53,7 +55,7 @@ class OptimizerRow:
 
 
 def _torch(cls: str, lr: float = ADAMW_LR, **more: Any) -> OptimizerRow:
-    return OptimizerRow("torch.optim", cls, lr, each_alone=True, **more)
+    return OptimizerRow("torch.optim", cls, lr, each_alone=True, each_number=True, **more)
 
 
 def _bnb(cls: str, lr: float = ADAMW_LR, **more: Any) -> OptimizerRow:

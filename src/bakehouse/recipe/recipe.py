@@ -173,6 +173,9 @@ class DataSpec(Spec):
     cache_gb: Annotated[float | None, Field(ge=0, le=100_000), Needs(one_of("cache", "disk"))] = None
     """GB of encoded images that are kept in memory; the others are read from disk each time they are shown. Does not
     change results. Default: half of the memory that is free."""
+    cache_shards: Annotated[bool | None, Needs(one_of("cache", "disk"))] = None
+    """Write encoded images in files of many (shards), not in one file each. Does not change results, and both are read.
+    Default: on from 2000 images."""
     workers: Annotated[int, Field(ge=0, le=64), Needs(other_than("cache", "none"))] = 2
     """Number of threads that read images. Does not change results."""
 
@@ -193,6 +196,10 @@ class TrainSpec(Spec):
     devices: Annotated[int, Field(ge=1, le=4096)] = 1
     """Number of devices that share the batches of each step, with one process each. Does not change results, and may
     differ when a run is resumed."""
+    shard: Annotated[bool | None, Needs(above("devices", 1), at=(True,))] = None
+    """Divide the UNet's weights in a full fine-tune, with their gradients and averages, among the devices (FSDP): less
+    memory on each, more data between them. Does not change results, and may differ when a run is resumed. Default: from
+    the plan, on where a whole copy on each device would need more than 20 GB."""
     max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
     """Gradient clipping: maximum norm of the gradients; 0: off."""
     gradient_checkpointing: bool = False

@@ -140,6 +140,8 @@ def of_devices(recipe: Recipe, devices: int) -> Iterator[str]:
             f"{named} adds the gradients of all devices, but train.fused_backward = true frees each as it is computed: "
             "leave one of them out"
         )
+    if train.shard:
+        yield from shard_obstacles(recipe)
     if ":" in train.device or train.device == "mps":
         yield f"{named}, but train.device = {train.device!r} names one: set 'auto', 'cuda' or 'cpu'"
     # What is left open is decided by the plan.
@@ -148,6 +150,45 @@ def of_devices(recipe: Recipe, devices: int) -> Iterator[str]:
             f"{named}, but train.accumulation = {train.accumulation}, and each device computes at least one batch of a "
             f"step: {_enough_batches(recipe, devices)}"
         )
+
+
+def shard_obstacles(recipe: Recipe) -> Iterator[str]:
+    """Yield an error for each reason why devices cannot share the weights (`train.shard`), with the remedy."""
+    train, spec, adapter = recipe.train, recipe.optimizer, recipe.adapter
+    also = "or train.shard = false"
+    if adapter.kind != "full":
+        yield (
+            f"train.shard = true divides the weights that train, but adapter.kind = {adapter.kind!r} trains few: "
+            "leave it out"
+        )
+    elif not adapter.unet:
+        yield "train.shard = true divides the weights of the UNet, but adapter.unet = false: leave it out"
+    if not spec.row.each_number:
+        yield (
+            f"train.shard = true leaves each device a part of every weight, and {spec.name} needs whole ones: set "
+            f"optimizer.name = 'adamw', {also}"
+        )
+    if recipe.prior.source != "none" and recipe.prior.target == "base":
+        yield (
+            "train.shard = true keeps no copy of the untouched weights, which prior.target = 'base' needs: set "
+            f"prior.target = 'noise', {also}"
+        )
+    for name, value in (("compile", True), ("channels_last", True), ("batch", "auto"), ("precision", "fp16")):
+        if getattr(train, name) == value:
+            named = f"train.{name} = {_toml(value)}"
+            yield f"train.shard = true cannot be combined with {named}: {_OTHERWISE[name]}, {also}"
+
+
+_OTHERWISE = {
+    "compile": "leave that out",
+    "channels_last": "leave that out",
+    "batch": "it is tried on one device by itself; set a number",
+    "precision": "set 'bf16' or 'fp32'",
+}
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _enough_batches(recipe: Recipe, devices: int) -> str:

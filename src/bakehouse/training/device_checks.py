@@ -10,9 +10,11 @@ import torch
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import sha256_file
 from bakehouse.core.message_text import counted, listed
+from bakehouse.models.families import family_of
 from bakehouse.recipe import Recipe
 from bakehouse.recipe.device_and_precision import pick_device
 from bakehouse.recipe.setting_conflicts import of_devices
+from bakehouse.recipe.sharding_choice import choose_sharding
 from bakehouse.recipe.validation import refuse
 from bakehouse.training.ranks import Ranks
 from bakehouse.training.run_setup import OpenRun
@@ -65,14 +67,18 @@ def with_devices(recipe: Recipe, ranks: Ranks) -> Recipe:
     return recipe.with_values({"train.devices": ranks.count})
 
 
-def check_devices(recipe: Recipe, ranks: Ranks) -> None:
+def check_devices(recipe: Recipe, ranks: Ranks, shard: bool | None) -> bool:
     """Check that a run's recipe, every number decided, can be trained on so many devices.
+
+    `shard` is `train.shard` as it is given now. Returns whether the devices share the weights.
 
     Raises:
         Problems: it cannot.
     """
-    decided = recipe.with_values({"train.accumulation": recipe.train.accumulation})
+    values = {"train.accumulation": recipe.train.accumulation, "train.devices": ranks.count, "train.shard": shard}
+    decided = recipe.with_values(values)
     ranks.on_main(lambda: refuse(list(of_devices(decided, ranks.count))))
+    return choose_sharding(decided, family_of(recipe.model.base).name, pick_device(recipe.train.device))[0]
 
 
 def check_files(opened: OpenRun, saved: SavedState | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from bakehouse.training.sharding import own_part
 from bakehouse.training.training_state import TrainState
 
 
@@ -17,7 +18,8 @@ def update_ema(state: TrainState, decay: float) -> None:
         return
     decay = min(decay, (1 + state.step) / (10 + state.step))
     with torch.no_grad():
-        torch._foreach_lerp_(state.ema, state.parameters(), 1 - decay)
+        averages, parameters = ([own_part(t) for t in tensors] for tensors in (state.ema, state.parameters()))
+        torch._foreach_lerp_(averages, parameters, 1 - decay)
 
 
 @contextlib.contextmanager

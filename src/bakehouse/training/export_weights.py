@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bakehouse.adapters import EmbeddingAdapter, metadata_for, save_adapter
 from bakehouse.adapters.file_metadata import sort_header, with_hashes
+from bakehouse.adapters.target_modules import PART_NAMES
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Saved
 from bakehouse.core.files import sha256_file
@@ -47,7 +49,8 @@ class WeightsWriter:
         Raises:
             BakehouseError: the weights are NaN or infinite, or the disk is full.
         """
-        if not all(bool(torch.isfinite(p).all()) for p in state.parameters()):
+        whole = state.read_tensors(False) if state.is_divided else state.parameters()
+        if not all(bool(torch.isfinite(p).all()) for p in whole):
             lr = self.plan.recipe.optimizer.lr
             raise BakehouseError(
                 f"step {state.step}: the weights are NaN or infinite, so they are not saved",
@@ -58,7 +61,7 @@ class WeightsWriter:
         path = self.path(name)
         with averaged_weights(state):
             if recipe.adapter.saves_whole_model:
-                self.model.save(path, dtype=dtype)
+                self.model.save(path, dtype=dtype, unet=_unet(state, whole) if state.is_divided else None)
             elif isinstance(state.adapter, EmbeddingAdapter):
                 _save_embedding(state.adapter, path, self._metadata(state, name, facts or {}), dtype)
             else:
@@ -110,6 +113,14 @@ class WeightsWriter:
             **_setting_facts(recipe),
             **facts,
         )
+
+
+def _unet(state: TrainState, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return the whole weights of a denoising network that is divided among ranks: the average if there is one."""
+    saved = state.read_tensors(True) if state.ema else parameters
+    named = zip((name for name, _ in state.adapter.named_parameters()), saved, strict=True)
+    prefix = f"{PART_NAMES['lora_unet']}."
+    return {name.removeprefix(prefix): tensor for name, tensor in named if name.startswith(prefix)}
 
 
 def _without_mirror(recipe: Recipe) -> Recipe:

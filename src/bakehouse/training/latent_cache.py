@@ -1,4 +1,7 @@
-"""Latent cache: VAE moments of images, keyed by content (image, crop, encoder), in memory and on disk."""
+"""Latent cache: VAE moments of images, keyed by content (image, crop, encoder), in memory and on disk.
+
+On disk they are files of one image each, or shards of many (`tensor_shards`). What is there is used in either form.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,12 @@ from bakehouse.models.weights_fingerprint import tensors_sha256
 from bakehouse.recipe.plan import PlannedImage
 from bakehouse.recipe.recipe import DataSpec
 from bakehouse.training.ranks import ALONE, Ranks
+from bakehouse.training.tensor_shards import TensorShards
 
 _SHA256 = "sha256"
 """Metadata key of the tensors' hash."""
+_MANY = 2000
+"""Encoded images from which on they are written in shards, where the recipe leaves it open."""
 _VERSION = 1
 """Part of each key; raised whenever the same image would be encoded differently, so that old files are not used."""
 
@@ -70,9 +76,11 @@ class LatentCache:
         self.kept_bytes = 0
         """Bytes of moments and masks in memory."""
         self._limit = _limit(settings)
+        self._in_shards = settings.cache_shards
         self._moments: dict[AugmentedView, Moments] = {}
         self._masks: dict[AugmentedView, Tensor] = {}
         self._model: Denoiser | None = None
+        self._shards: TensorShards | None = None
         self._damaged: list[DamagedError] = []
 
     def fill(self, model: Denoiser, ranks: Ranks = ALONE) -> Iterator[Event]:
@@ -87,7 +95,10 @@ class LatentCache:
         if not self.cached:
             return
         jobs = [(view, self._job(view, model)) for view in self._views()]
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+        shards = TensorShards(cache_dir("latents", "shards", key_of(model.fingerprint)[:16]))
+        self._shards = shards if self.on_disk else None
+        self._in_shards = len(jobs) >= _MANY if self._in_shards is None else self._in_shards
+        with shards.flushing(), ThreadPoolExecutor(max(1, self.workers)) as pool:
             share = ranks.share(jobs)
             opened = map_ahead(pool, lambda job: self._load(job[1]) or _pixels(job[1]), share, 2 * max(1, self.workers))
             encoded = self._encoded(zip(share, opened, strict=True), model)
@@ -177,7 +188,9 @@ class LatentCache:
             return loaded
         with torch.no_grad():
             moments = model.encode_image(loaded.to(model.device))
-        if self.on_disk:
+        if self._shards is not None and self._in_shards:
+            self._shards.put(job.key, vars(moments))
+        elif self._shards is not None:
             _write(self._path(job), moments)
         return moments
 
@@ -186,10 +199,13 @@ class LatentCache:
 
     def _load(self, job: _EncodeJob) -> Moments | None:
         """Return the moments on disk; None where there are none, or a damaged file."""
-        if not self.on_disk or not self._path(job).is_file():
+        if self._shards is None:
             return None
         try:
-            return _read(self._path(job))
+            found = None if job.key not in self._shards else self._shards.get(job.key)
+            if found is not None:
+                return Moments(**found)
+            return _read(self._path(job)) if self._path(job).is_file() else None
         except DamagedError as e:
             self._damaged.append(e)
             return None

@@ -20,10 +20,11 @@ from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe.optimizers import current_rates
 from bakehouse.recipe.plan import Plan
 from bakehouse.training.ema import update_ema
-from bakehouse.training.nan_check import NotANumberError, diagnose, is_finite
+from bakehouse.training.nan_check import NotANumberError, broken_weights, diagnose, is_finite
 from bakehouse.training.objective import AnyObjective
 from bakehouse.training.precision import Precision
 from bakehouse.training.ranks import ALONE, Ranks
+from bakehouse.training.sharding import is_divided
 from bakehouse.training.step_callbacks import Callback
 from bakehouse.training.training_state import TrainState
 
@@ -88,7 +89,6 @@ def _after_step(
     for callback in callbacks:
         yield from callback.on_step(state)
     state.unfinished = False
-    state.ended = components.ranks.on_main(lambda: state.ended)
 
 
 def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepResult:
@@ -102,23 +102,34 @@ def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepR
     sizes = objective.batch_sizes(step)
     table = [torch.zeros(size, 3, device=components.model.device) for size in sizes]
     batches: dict[int, Batch] = {}
-    for part in components.ranks.share(range(len(sizes))):
+    for part, counts in _passes(components.ranks, len(sizes), divided=state.is_divided):
         generator = seed_batch(recipe.seed, step, part)
         with precision.autocast():
             batch = objective.batch(step, part, generator)
         with nullcontext() if batch.strength == 1 else state.adapter.scaled(batch.strength):
             with precision.autocast():
                 each = objective.loss(components.model, state.adapter, batch, generator)
-            precision.backward((each * batch.weight).sum() / sum(sizes))
-        table[part] = _samples(each, batch)
-        batches[part] = batch
-    components.ranks.sum_gradients(state.parameters())
+            precision.backward((each * batch.weight).sum() / sum(sizes) * counts)
+        if counts:
+            table[part] = _samples(each, batch)
+            batches[part] = batch
+    components.ranks.sum_gradients([p for p in state.parameters() if not is_divided(p)])
     norm = precision.step(state.optimizer, state.parameters(), recipe.train.max_grad_norm)
     state.optimizer.zero_grad(set_to_none=True)
     state.adapter.apply_max_norm()
     state.step += 1
     update_ema(state, recipe.train.ema)
     return _StepResult(components.ranks.sum(torch.cat(table)), batches, norm)
+
+
+def _passes(ranks: Ranks, batches: int, *, divided: bool) -> list[tuple[int, int]]:
+    """Return the numbers of this rank's batches in a step, each with the factor 1.
+
+    Divided weights are computed with by all ranks at once: one that has a batch less computes the first, times 0.
+    """
+    own = [(part, 1) for part in ranks.share(range(batches))]
+    idle = -(-batches // ranks.count) - len(own) if divided else 0
+    return own + [(0, 0)] * idle
 
 
 def _samples(losses: Tensor, batch: Batch) -> Tensor:
@@ -132,7 +143,10 @@ def _cause(components: TrainingComponents, state: TrainState, result: _StepResul
     sizes = components.objective.batch_sizes(state.step - 1)
     finite = [bool(torch.isfinite(losses).all()) for losses in torch.split(result.samples[:, 0], sizes)]
     bad = next((batch for part, batch in result.batches.items() if not finite[part]), None)
-    own = None if bad is None else diagnose(components.model, state.adapter, bad, norms, recipe, half=half)
+    broken = [name for of_rank in components.ranks.gathered(broken_weights(state.adapter)) for name in of_rank]
+    own = (
+        None if bad is None else diagnose(components.model, state.adapter, bad, norms, recipe, half=half, broken=broken)
+    )
     return next(cause for cause in components.ranks.gathered(own) if cause)
 
 

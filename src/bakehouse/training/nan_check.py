@@ -13,6 +13,7 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.losses import Batch
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import Recipe
+from bakehouse.training.sharding import own_part
 
 
 class NotANumberError(BakehouseError):
@@ -24,12 +25,25 @@ def is_finite(loss: float) -> bool:
     return math.isfinite(loss)
 
 
+def broken_weights(adapter: Adapter) -> list[str]:
+    """Return the names of trained weights that are NaN or infinite, in the parts that this rank has."""
+    return [name for name, p in adapter.named_parameters() if not _finite(p)]
+
+
 def diagnose(
-    model: Denoiser, adapter: Adapter, batch: Batch, gradient_norms: Sequence[float], recipe: Recipe, *, half: bool
+    model: Denoiser,
+    adapter: Adapter,
+    batch: Batch,
+    gradient_norms: Sequence[float],
+    recipe: Recipe,
+    *,
+    half: bool,
+    broken: Sequence[str],
 ) -> str:
     """Return the likeliest cause of a loss that is not a number, in one sentence with the next step.
 
     `half`: whether the forward pass is computed in half precision, which overflows where single precision does not.
+    `broken`: the `broken_weights` of all ranks.
     """
     spec = recipe.optimizer
     text = _too_high("lr", spec.lr) if spec.text_lr is None else _too_high("text_lr", spec.text_lr)
@@ -40,7 +54,7 @@ def diagnose(
     if not _finite(batch.cond.hidden):
         cause = f"the text encoder {_overflow(half)}" if half or not adapter.trains_text else text
         return f"an encoded caption is not a number: {cause}"
-    if broken := [name for name, p in adapter.named_parameters() if not _finite(p)]:
+    if broken:
         norms = ", ".join(f"{n:.3g}" for n in gradient_norms)
         cause = text if all(map(adapter.is_text, broken)) else unet
         return f"the trained weights are NaN or infinite (last gradient norms {norms}): {cause}"
@@ -62,4 +76,4 @@ def _too_high(name: str, rate: float | None) -> str:
 
 
 def _finite(x: Tensor) -> bool:
-    return bool(torch.isfinite(x).all())
+    return bool(torch.isfinite(own_part(x)).all())

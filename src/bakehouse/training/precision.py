@@ -12,6 +12,7 @@ from torch import Tensor
 from bakehouse.core.errors import UsageError
 from bakehouse.dtypes import DTYPES
 from bakehouse.training.fused_backward import FusedBackward
+from bakehouse.training.sharding import OwnParts, clip_gradients
 
 
 class Precision:
@@ -29,12 +30,14 @@ class Precision:
         self.device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
         self._fused: FusedBackward | None = None
+        self._parts: OwnParts | None = None
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of forward passes."""
         if self.dtype is torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        # Copies of divided weights in half precision would be kept whole until the end of the forward pass.
+        return torch.autocast(self.device.type, self.dtype, cache_enabled=self._parts is None)
 
     def enable_fused_backward(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
         """Run optimizer steps during backward passes from now on.
@@ -48,6 +51,19 @@ class Precision:
                 hint="set train.precision = 'bf16' or 'fp32', or leave train.fused_backward out",
             )
         self._fused = FusedBackward(optimizer, parameters)
+
+    def use_parts(self, parts: OwnParts) -> None:
+        """Step on this rank's parts of the weights from now on.
+
+        Raises:
+            UsageError: with fp16, whose loss scale is checked against whole gradients.
+        """
+        if self._scaler.is_enabled():
+            raise UsageError(
+                "train.shard = true cannot be combined with fp16, whose loss scale has to see all gradients",
+                hint="set train.precision = 'bf16' or 'fp32', or train.shard = false",
+            )
+        self._parts = parts
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss, scaled with fp16."""
@@ -73,7 +89,11 @@ class Precision:
             self._scaler.scale(torch.zeros((), device=self.device))  # sets it up where a rank had no batch in this step
         self._scaler.unscale_(optimizer)
         with_gradient = [p for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(with_gradient, max_norm or float("inf"))
+        if self._parts is None:
+            norm = torch.nn.utils.clip_grad_norm_(with_gradient, max_norm or float("inf"))
+        else:
+            norm = clip_gradients(with_gradient, max_norm or float("inf"))
+            self._parts.take_gradients()
         self._scaler.step(optimizer)
         self._scaler.update()
         return float(norm)

@@ -21,6 +21,7 @@ from bakehouse.training.objective import make_objective
 from bakehouse.training.offload import OffloadedEncoders, wants_offload
 from bakehouse.training.precision import Precision
 from bakehouse.training.ranks import ALONE, Ranks
+from bakehouse.training.sharding import OwnParts, shard
 from bakehouse.training.training_state import TrainState
 
 
@@ -36,8 +37,8 @@ class LoadedBase:
     """Text encoder and VAE, where they are offloaded."""
 
 
-def load_base(recipe: Recipe) -> Generator[Event, None, LoadedBase]:
-    """Load the base model as the recipe trains it; yields progress.
+def load_base(recipe: Recipe, *, sharded: bool = False) -> Generator[Event, None, LoadedBase]:
+    """Load the base model as the recipe trains it; yields progress. `sharded`: its weights are divided afterwards.
 
     What trains is fp32, what is frozen has the recipe's precision. A model that is quantized or offloaded is loaded on
     the CPU first.
@@ -50,12 +51,14 @@ def load_base(recipe: Recipe) -> Generator[Event, None, LoadedBase]:
     spec = recipe.model
     place = "cpu" if on_cpu else str(device)
     model = load_model(spec.base, device=place, dtype=dtype, vae=spec.vae, prediction=spec.prediction)
-    encoders = prepare_model(model, recipe, device)
+    encoders = prepare_model(model, recipe, device, sharded=sharded)
     yield Progress(what="loading the base model", done=1, total=1)
     return LoadedBase(model, device, precision, encoders)
 
 
-def prepare_model(model: Denoiser, recipe: Recipe, device: torch.device) -> OffloadedEncoders | None:
+def prepare_model(
+    model: Denoiser, recipe: Recipe, device: torch.device, *, sharded: bool = False
+) -> OffloadedEncoders | None:
     """Quantize, checkpoint, compile and offload a loaded model as the recipe says, and move it onto its device.
 
     Comes before the adapter. Returns the offloaded networks, None where all of the model stays on the device.
@@ -65,7 +68,9 @@ def prepare_model(model: Denoiser, recipe: Recipe, device: torch.device) -> Offl
         quantize_base(model, text=recipe.trains_text)
     if train.gradient_checkpointing:
         model.use_gradient_checkpointing()
-    if train.channels_last or (train.channels_last is None and device.type in ("cpu", "cuda")):
+    # FSDP divides weights in their usual order alone.
+    usual = device.type in ("cpu", "cuda") and not sharded
+    if train.channels_last or (train.channels_last is None and usual):
         model.use_channels_last()
     model.use_attention(train.attention)
     if train.compile:
@@ -84,8 +89,11 @@ def build_components(
     *,
     precision: str = "fp32",
     ranks: Ranks = ALONE,
+    sharded: bool = False,
 ) -> Generator[Event, None, tuple[TrainingComponents, TrainState]]:
     """Put the adapter on the model, make its optimizer and encode the data; yields progress.
+
+    `sharded`: divide the weights of the denoising network among the ranks (`sharding`).
 
     Returns what the loop needs to train from step 0; resuming from a saved state comes afterwards. Class images have to
     be generated before: they show what the base generates with its own noise schedule.
@@ -94,15 +102,20 @@ def build_components(
         # Before all that is derived from the schedule: loss, SNR weights, samples, the settings of a saved model.
         model.use_zero_terminal_snr()
     arithmetic = Precision(precision, model.device)
-    state = new_state(plan, model, arithmetic)
+    if sharded:
+        shard(model, ranks.count)
+    state = new_state(plan, model, arithmetic, ranks if sharded else ALONE)
     objective = make_objective(plan, model, state.adapter, class_images)
     state.carried = objective.carried
     yield from objective.prepare(ranks)
     return TrainingComponents(plan, model, objective, arithmetic, ranks), state
 
 
-def new_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainState:
-    """Return the state at step 0: a new adapter on the model, its optimizer, its average."""
+def new_state(plan: Plan, model: Denoiser, precision: Precision, divided_among: Ranks = ALONE) -> TrainState:
+    """Return the state at step 0: a new adapter on the model, its optimizer, its average.
+
+    `divided_among`: the ranks that have parts of the model's weights.
+    """
     recipe = plan.recipe
     generator = torch.Generator().manual_seed(recipe.seed)
     adapter = _adapter(recipe, model, generator)
@@ -112,13 +125,16 @@ def new_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainState:
     adapter.train()
     spec = recipe.optimizer
     groups = adapter.parameter_groups(spec.lr or spec.row.lr, spec.text_lr)
+    parts = None if divided_among.count == 1 else OwnParts(groups, divided_among)
     optimizer = spec.build(groups)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     if recipe.train.fused_backward:
         precision.enable_fused_backward(optimizer, list(adapter.parameters()))
+    if parts is not None:
+        precision.use_parts(parts)
     ema = [p.detach().clone() for p in adapter.parameters()] if recipe.train.ema else []
-    return TrainState(0, adapter, optimizer, ema, precision)
+    return TrainState(0, adapter, optimizer, ema, precision, parts=parts)
 
 
 def _adapter(recipe: Recipe, model: Denoiser, generator: torch.Generator) -> Adapter:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -29,6 +29,7 @@ from bakehouse.training.out_of_memory import OutOfMemory, is_out_of_memory
 from bakehouse.training.ranks import RankEndedError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 TIMEOUT = datetime.timedelta(hours=12)
 """How long a rank waits for the others, which may wait for rank 0's samples and evaluations. A rank that has ended is
@@ -53,6 +54,8 @@ class ProcessGroup:
         self.is_main = environment.rank == 0
         self._store = store
         self._interruption = Interruption()
+        self._joint: list[Callable[..., object]] = []
+        """What all ranks do when rank 0 asks for it by its place here."""
 
     # --- what is shared ---
 
@@ -60,6 +63,8 @@ class ProcessGroup:
         return items[self.environment.rank :: self.count]
 
     def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        if not parameters:
+            return
         used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8)
         with self._together():
             # On the CPU, so by gloo, which notices that a rank has ended; NCCL would wait for it.
@@ -120,17 +125,32 @@ class ProcessGroup:
         self._tell_others(result)
         return result
 
-    def _tell_others(self, result: object = None, *, failure: str = "") -> None:
+    def together(self, work: Callable[P, T]) -> Callable[P, T]:
+        number = len(self._joint)
+        self._joint.append(work)
+
+        def ask_and_do(*args: P.args, **kwargs: P.kwargs) -> T:
+            self._tell_others(request=(number, args, kwargs))
+            return work(*args, **kwargs)
+
+        return ask_and_do
+
+    def _tell_others(self, result: object = None, *, failure: str = "", request: object = None) -> None:
         with self._together():
-            dist.broadcast_object_list([result, failure])
+            dist.broadcast_object_list([result, failure, request])
 
     def _from_main(self) -> Any:
-        received = [None, ""]
-        with self._together():
-            dist.broadcast_object_list(received)
-        if received[1]:
-            self._end(str(received[1]))
-        return received[0]
+        while True:
+            received: list[Any] = [None, "", None]
+            with self._together():
+                dist.broadcast_object_list(received)
+            result, failure, request = received
+            if failure:
+                self._end(failure)
+            if request is None:
+                return result
+            number, args, kwargs = request
+            self._joint[number](*args, **kwargs)
 
     # --- what all have to agree on ---
 

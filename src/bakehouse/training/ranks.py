@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class RankEndedError(BakehouseError):
@@ -72,6 +73,13 @@ class Ranks(Protocol):
 
     def main_events(self, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
         """Like `on_main`, for work that yields events; in other ranks there are none."""
+
+    def together(self, work: Callable[P, T]) -> Callable[P, T]:
+        """Return `work` as a part of what rank 0 does (`on_main`, `main_events`) in which all ranks take part.
+
+        Rank 0 calls it; the others, which wait, call `work` with the same arguments, and drop the result. All ranks
+        make such functions in the same order. An error in another rank than 0 ends all.
+        """
 
     def everywhere(self, work: Callable[[], T]) -> T:
         """Return what `work` returns in this rank, if it succeeds in all.
@@ -128,6 +136,9 @@ class OnlyProcess:
         return work()
 
     def main_events(self, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
+        return work
+
+    def together(self, work: Callable[P, T]) -> Callable[P, T]:
         return work
 
     def everywhere(self, work: Callable[[], T]) -> T:

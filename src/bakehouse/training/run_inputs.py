@@ -158,7 +158,8 @@ def decisive_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _decisive(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where copies are kept, the number of devices, and `evaluate` unless it decides when the training ends.
+    """Leave out where copies are kept, the number of devices and what they share, and `evaluate` unless it decides when
+    the training ends.
 
     All may be changed during a run.
     """
@@ -170,8 +171,8 @@ def _decisive(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_devices(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave the number of devices out of a recipe's settings."""
-    train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
+    """Leave the number of devices, and whether they share the weights, out of a recipe's settings."""
+    train = {k: v for k, v in values.get("train", {}).items() if k not in ("devices", "shard")}
     return {k: v for k, v in values.items() if k != "train"} | ({"train": train} if train else {})
 
 

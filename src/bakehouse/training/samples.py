@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 from PIL import Image
 
@@ -25,32 +26,53 @@ _MOST_HELD = 2 << 30
 """Bytes of adapted weights that are made once for an image's steps, beside a training: those of SD 1.x, not of SDXL."""
 
 
-def generate_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, step: int) -> Iterator[Event]:
+_Weights = Literal["saved", "ends", "base"]
+GenerateBatch = Callable[[Sequence[ImageSpec], _Weights], list[Image.Image] | NotFiniteError]
+"""Generates a batch with the weights as they would be saved, with both ends of a slider and the base between them, or
+with the untouched base. An image that is not finite is an error that it returns."""
+
+
+def batch_generator(model: Denoiser, state: TrainState) -> GenerateBatch:
+    """Return a function that generates with the model in training.
+
+    Where ranks have parts of its weights, rank 0 calls it and all compute.
+    """
+
+    def generate(specs: Sequence[ImageSpec], weights: _Weights) -> list[Image.Image] | NotFiniteError:
+        with averaged_weights(state), _base_model(state) if weights == "base" else nullcontext():
+            state.adapter.eval()
+            try:
+                return _ends(model, state.adapter, specs) if weights == "ends" else _images(model, specs)
+            except NotFiniteError as e:
+                return e
+            finally:
+                state.adapter.train()
+
+    return state.divided_among.together(generate)
+
+
+def generate_samples(recipe: Recipe, model: Denoiser, generate: GenerateBatch, run: Run, step: int) -> Iterator[Event]:
     """Generate the recipe's samples as samples/step-000100-0.png, ...; yields progress and events.
 
     Images with NaN or infinity are not written, but reported by a `Warned`. On a GPU neighbours of one size and sampler
-    are one batch. Of a slider, an image shows both ends with the base between them, side by side.
+    are one batch. Of a slider, an image shows both ends with the base between them.
     """
     specs = [_image_spec(prompt, recipe, model) for prompt in sample_prompts(recipe)]
-    adapter.eval()
-    try:
-        done = 0
-        for batch in batches(specs, lambda _: _batch_size(recipe, model)):
-            yield Progress(what="generating samples", done=done, total=len(specs))
-            numbers = range(done, done + len(batch))
-            done += len(batch)
-            try:
-                images = _ends(model, adapter, batch) if recipe.kind == "slider" else _images(model, batch)
-            except NotFiniteError as e:
-                yield Warned(message=f"samples {numbers[0]} to {numbers[-1]} of step {step}: {e.message}; {e.hint}")
-                continue
-            for number, image in zip(numbers, images, strict=True):
-                path = run.samples / f"step-{step:06d}-{number}.png"
-                with atomic_path(path) as temporary:
-                    image.save(temporary, format="PNG")
-                yield Sampled(step=step, path=str(path.relative_to(run.folder)))
-    finally:
-        adapter.train()
+    done = 0
+    for batch in batches(specs, lambda _: _batch_size(recipe, model)):
+        yield Progress(what="generating samples", done=done, total=len(specs))
+        numbers = range(done, done + len(batch))
+        done += len(batch)
+        images = generate(batch, "ends" if recipe.kind == "slider" else "saved")
+        if isinstance(images, NotFiniteError):
+            why = f"{images.message}; {images.hint}"
+            yield Warned(message=f"samples {numbers[0]} to {numbers[-1]} of step {step}: {why}")
+            continue
+        for number, image in zip(numbers, images, strict=True):
+            path = run.samples / f"step-{step:06d}-{number}.png"
+            with atomic_path(path) as temporary:
+                image.save(temporary, format="PNG")
+            yield Sampled(step=step, path=str(path.relative_to(run.folder)))
 
 
 def _images(model: Denoiser, specs: Sequence[ImageSpec]) -> list[Image.Image]:
@@ -83,7 +105,7 @@ def sample_prompts(recipe: Recipe) -> list[SamplePrompt]:
     return [parse_sample_prompt(line, defaults) for line in recipe.sample.prompts]
 
 
-def sample_generator(recipe: Recipe, model: Denoiser, state: TrainState) -> GenerateSamples:
+def sample_generator(recipe: Recipe, model: Denoiser, generate_batch: GenerateBatch) -> GenerateSamples:
     """Return a function that generates with the current weights.
 
     On a CPU images are generated one by one, so that no bit depends on the others.
@@ -92,12 +114,9 @@ def sample_generator(recipe: Recipe, model: Denoiser, state: TrainState) -> Gene
     def generate(prompts: Sequence[SamplePrompt], *, base: bool = False) -> Iterator[Image.Image]:
         specs = [_image_spec(prompt, recipe, model) for prompt in prompts]
         for batch in batches(specs, lambda _: _batch_size(recipe, model)):
-            with averaged_weights(state), _base_model(state) if base else nullcontext():
-                state.adapter.eval()
-                try:
-                    images = _images(model, batch)
-                finally:
-                    state.adapter.train()
+            images = generate_batch(batch, "base" if base else "saved")
+            if isinstance(images, NotFiniteError):
+                raise images
             yield from images
 
     return generate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,10 +11,10 @@ from bakehouse.core.events import Event, Stopped
 from bakehouse.core.run_folder import Run
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import Plan
-from bakehouse.training.ema import averaged_weights
 from bakehouse.training.evaluator_protocol import Evaluator
 from bakehouse.training.export_weights import WeightsWriter
-from bakehouse.training.samples import generate_samples, sample_generator
+from bakehouse.training.ranks import Ranks
+from bakehouse.training.samples import GenerateBatch, generate_samples, sample_generator
 from bakehouse.training.training_state import TrainState, save_state
 
 
@@ -29,24 +29,49 @@ class Callback(Protocol):
 
 
 @dataclass(frozen=True)
+class OnMain:
+    """Callbacks of rank 0. The others wait until it has finished, and do their part of what it does with all."""
+
+    callbacks: Sequence[Callback]
+    ranks: Ranks
+
+    def on_start(self, state: TrainState) -> Iterator[Event]:
+        """Call each callback's."""
+        yield from self.ranks.main_events(self._started(state))
+
+    def on_step(self, state: TrainState) -> Iterator[Event]:
+        """Call each callback's; if one ends the training, it ends in all ranks."""
+        state.ended = yield from self.ranks.main_events(self._stepped(state))
+
+    def _started(self, state: TrainState) -> Generator[Event, None, None]:
+        for callback in self.callbacks:
+            yield from callback.on_start(state)
+
+    def _stepped(self, state: TrainState) -> Generator[Event, None, str]:
+        for callback in self.callbacks:
+            yield from callback.on_step(state)
+        return state.ended
+
+
+@dataclass(frozen=True)
 class SampleCallback:
     """Generates the recipe's sample images."""
 
     plan: Plan
     model: Denoiser
+    generate: GenerateBatch
     run: Run
 
     def on_start(self, state: TrainState) -> Iterator[Event]:
         """Generate samples of the base, at the start of a run that asks for them."""
         if state.step == 0 and self.plan.recipe.sample.at_start:
-            yield from generate_samples(self.plan.recipe, self.model, state.adapter, self.run, 0)
+            yield from generate_samples(self.plan.recipe, self.model, self.generate, self.run, 0)
 
     def on_step(self, state: TrainState) -> Iterator[Event]:
         """Generate samples where they are due."""
         spec = self.plan.recipe.sample
         if _is_due(state.step, self.plan, spec.every_epochs, spec.every_steps):
-            with averaged_weights(state):
-                yield from generate_samples(self.plan.recipe, self.model, state.adapter, self.run, state.step)
+            yield from generate_samples(self.plan.recipe, self.model, self.generate, self.run, state.step)
 
 
 @dataclass(frozen=True)
@@ -55,13 +80,14 @@ class WeightsCallback:
 
     plan: Plan
     model: Denoiser
+    generate: GenerateBatch
     writer: WeightsWriter
     evaluator: Evaluator | None
 
     def on_start(self, state: TrainState) -> Iterator[Event]:
         """Let the evaluator evaluate the base."""
         if self.evaluator:
-            yield from self.evaluator.start(sample_generator(self.plan.recipe, self.model, state))
+            yield from self.evaluator.start(sample_generator(self.plan.recipe, self.model, self.generate))
 
     def on_step(self, state: TrainState) -> Iterator[Event]:
         """Save weights where they are due, but for the last step's; the evaluator may end the run."""
@@ -75,7 +101,7 @@ class WeightsCallback:
         yield from self.writer.save(state, name)
         self.writer.prune()
         if self.evaluator:
-            generate = sample_generator(plan.recipe, self.model, state)
+            generate = sample_generator(plan.recipe, self.model, self.generate)
             state.ended = yield from self.evaluator.evaluate(self.writer.path(name), number, unit, generate)
         if state.ended:
             yield Stopped(step=state.step, why=state.ended)

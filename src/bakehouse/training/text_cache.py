@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -43,7 +44,8 @@ class PromptEncoder:
         if caption in self._cache:
             self._cache.move_to_end(caption)
             return self._cache[caption]
-        with torch.no_grad(), self.adapter.scaled(0.0):
+        # An adapter that leaves the text encoder alone changes no caption; a full fine-tune would copy its base for it.
+        with torch.no_grad(), self.adapter.scaled(0.0) if self.trains_text else contextlib.nullcontext():
             cond = self.model.encode_prompt([caption], clip_skip=self.clip_skip, chunks=self.chunks)
         self._cache[caption] = cond
         self._bytes += _size(cond)

@@ -22,7 +22,8 @@ from bakehouse.training.prepare import build_components, load_base
 from bakehouse.training.ranks import ALONE, Ranks
 from bakehouse.training.resume import check_weights, newest_state, restore
 from bakehouse.training.run_setup import OpenRun, open_run, resolve_batch_size
-from bakehouse.training.step_callbacks import Callback, SampleCallback, StateCallback, WeightsCallback
+from bakehouse.training.samples import batch_generator
+from bakehouse.training.step_callbacks import Callback, OnMain, SampleCallback, StateCallback, WeightsCallback
 from bakehouse.training.training_state import save_state
 
 
@@ -49,7 +50,7 @@ def train(
     check_evaluator(recipe, evaluator)
     recipe = with_devices(recipe, ranks)
     with open_run(Run(Path(folder)), recipe, images, ranks) as opened:
-        events = _train(opened, evaluator)
+        events = _train(opened, evaluator, shard=recipe.train.shard)
         if not ranks.is_main:
             yield from explained(opened, events)
             return
@@ -57,10 +58,11 @@ def train(
             yield from record(opened, mirrored(events, mirror))
 
 
-def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator[Event]:
+def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None, *, shard: bool | None) -> Iterator[Event]:
+    """Train an opened run; `shard` is `train.shard` as it is given now, which may change when a run is resumed."""
     run, title, ranks = opened.run, opened.plan.recipe.title, opened.ranks
     yield from _warn(opened.warnings)
-    check_devices(opened.plan.recipe, ranks)
+    sharded = check_devices(opened.plan.recipe, ranks, shard)
     saved = yield from ranks.main_events(newest_state(run))
     check_files(opened, saved)
     plan = yield from resolve_batch_size(opened)
@@ -74,24 +76,26 @@ def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator
     evaluates = ranks.is_main and recipe.stop.when == "learned"
     evaluator = make_evaluator(recipe, run) if make_evaluator and evaluates else None
 
-    base = yield from load_base(recipe)
+    base = yield from load_base(recipe, sharded=sharded)
     model = base.model
     opened.check_base(model)
     yield from _warn([*plan.warnings, *model.notes])
     class_images = yield from prepare_class_images(plan, model, ranks)
     opened.check_class_images(class_images)
-    components, state = yield from build_components(plan, model, class_images, precision=base.precision, ranks=ranks)
+    components, state = yield from build_components(
+        plan, model, class_images, precision=base.precision, ranks=ranks, sharded=sharded
+    )
     yield from restore(state, saved, opened)
 
-    writer = WeightsWriter(plan, model, run, started_at)
+    writer, generate = WeightsWriter(plan, model, run, started_at), batch_generator(model, state)
     # In this order: a state is only saved when all that belongs to its step is.
     writing: list[Callback] = [
-        SampleCallback(plan, model, run),
-        WeightsCallback(plan, model, writer, evaluator),
+        SampleCallback(plan, model, generate, run),
+        WeightsCallback(plan, model, generate, writer, evaluator),
         *components.objective.callbacks(run),
         StateCallback(plan, run),
     ]
-    callbacks = writing if ranks.is_main else []
+    callbacks: list[Callback] = [OnMain(writing, ranks)]
     if base.encoders:
         callbacks.append(PrefetchCallback(plan, components.objective, base.encoders))
     device = str(base.device) if ranks.count == 1 else f"{ranks.count} x {base.device.type}"
@@ -103,12 +107,14 @@ def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator
         save_state(state, run.states)
         return Noted(message=f"stopped after step {state.step}: its state is saved, the same command resumes from it")
 
+    def finish() -> Generator[Event, None, None]:
+        facts = yield from components.objective.finish(state, run)
+        yield from writer.save(state, title, facts)
+        save_state(state, run.states)
+
     def steps_and_weights() -> Generator[Event, None, None]:
         yield from run_loop(components, state, callbacks)
-        if ranks.is_main:
-            facts = yield from components.objective.finish(state, run)
-            yield from writer.save(state, title, facts)
-            save_state(state, run.states)
+        yield from ranks.main_events(finish())
 
     yield from ranks.until_interrupted(steps_and_weights(), save)
     if ranks.is_main:

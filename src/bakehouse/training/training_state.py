@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from bakehouse.adapters import Adapter
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import DamagedError, read_checked, read_json, sha256_file, write_checked, writing_to
 from bakehouse.training.precision import Precision
+from bakehouse.training.ranks import ALONE, Ranks
+from bakehouse.training.sharding import OwnParts, divided_like, whole_tensors
 
 _MOST_STATES = 2
 """States that a run keeps: the newest, and one to fall back on if it is damaged."""
@@ -51,6 +53,31 @@ class TrainState:
     """sha256 of the files in weights/ by their names; of model folders only those of the last one."""
     carried: dict[str, Tensor] = field(default_factory=dict)
     """What the objective carries from step to step: its own dict (`Objective.carried`)."""
+    parts: OwnParts | None = None
+    """This rank's parts of what trains (`sharding`); None where its tensors are whole."""
+    read_tensors: Callable[[bool], list[Tensor]] = field(init=False, repr=False)
+    """Returns the parameters whole, on the CPU, or with True their average; for rank 0, for which the others wait."""
+    read_optimizer: Callable[[], dict[str, Any]] = field(init=False, repr=False)
+    """Returns the optimizer's `state_dict` with whole tensors, likewise."""
+
+    def __post_init__(self) -> None:
+        ranks, parts = self.divided_among, self.parts
+        self.read_tensors = ranks.together(
+            lambda average: whole_tensors(self.ema if average else self.parameters(), keep=ranks.is_main)
+        )
+        self.read_optimizer = ranks.together(
+            lambda: self.optimizer.state_dict() if parts is None else parts.whole_states(self.optimizer)
+        )
+
+    @property
+    def divided_among(self) -> Ranks:
+        """The ranks that each have a part of the tensors; alone where they are whole."""
+        return ALONE if self.parts is None else self.parts.ranks
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether ranks have parts of its tensors."""
+        return self.parts is not None
 
     def parameters(self) -> list[Tensor]:
         """Return what trains, in the adapter's order."""
@@ -112,12 +139,13 @@ def save_state(state: TrainState, folder: Path) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
-            tensors = {f"p{i}": p.detach().cpu().contiguous() for i, p in enumerate(state.parameters())}
-            tensors |= {f"e{i}": p.cpu().contiguous() for i, p in enumerate(state.ema)}
+            tensors = {f"p{i}": p for i, p in enumerate(state.read_tensors(False))}
+            tensors |= {f"e{i}": p for i, p in enumerate(state.read_tensors(True))}
             tensors |= {f"{_CARRIED}{name}": t.cpu().contiguous() for name, t in state.carried.items()}
             save_file(tensors, temporary / _PARAMETERS)
+            del tensors  # copies of a divided model: never all of a state at once
             with (temporary / _OPTIMIZER).open("wb") as f:
-                torch.save(state.optimizer.state_dict(), f)
+                torch.save(state.read_optimizer(), f)
             write_checked(temporary / _NOTES, _notes(state, temporary))
             for path in temporary.iterdir():
                 with path.open("rb+") as f:
@@ -233,12 +261,12 @@ def restore_state(state: TrainState, saved: SavedState) -> None:
         raise _wrong_state(saved, "its parameters have other shapes")
     stored = torch.load(saved.path / _OPTIMIZER, weights_only=True, map_location="cpu")
     try:
-        state.optimizer.load_state_dict(stored)
+        state.optimizer.load_state_dict(stored if state.parts is None else state.parts.own_states(stored))
     except (ValueError, KeyError) as e:
         raise _wrong_state(saved, f"its optimizer is a different one ({e})") from e
     with torch.no_grad():
         for name, parameter in into.items():
-            parameter.copy_(tensors[name])
+            parameter.copy_(divided_like(tensors[name], parameter))
     state.carried.clear()
     state.carried.update({name.removeprefix(_CARRIED): tensor for name, tensor in carried.items()})
     state.step = saved.step

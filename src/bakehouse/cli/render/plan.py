@@ -90,15 +90,20 @@ def _print_summary(plan: Plan) -> None:
         return
     train = plan.recipe.train
     most = -(-train.accumulation // cost.devices)
+    sent = "weights and gradients" if cost.divided else "gradients"
     images = f"{most} x {train.batch_size}" if most > 1 else str(train.batch_size)
     echo(
         f"each of {cost.devices} devices computes {images} of a step's {train.accumulation * train.batch_size} images, "
-        f"and sends {size(cost.traffic_bytes)} of gradients"
+        f"and sends {size(cost.traffic_bytes)} of {sent}"
     )
     echo(
         f"about {duration(cost.seconds)} on {cost.devices} x {cost.device}, {duration(cost.traffic_seconds)} of it for "
-        f"gradients; on each {needs.replace(', ', '; in all ')} (estimates, within a factor of two)"
+        f"{sent}; on each {needs.replace(', ', '; in all ')} (estimates, within a factor of two)"
     )
+    if (other := cost.otherwise) is not None:
+        change = f"train.shard = {str(other.divided).lower()}"
+        how = "the weights divided among the devices" if other.divided else "a whole copy of the weights on each device"
+        echo(f"with {change}, {how}: about {duration(other.seconds)}, {size(other.memory_bytes)} of memory on each")
 
 
 def _format(value: Any) -> str:
