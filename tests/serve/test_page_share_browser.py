@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,36 +10,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-HAS_PLAYWRIGHT = all(importlib.util.find_spec(name) for name in ("playwright", "axe_playwright_python"))
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.skipif(not HAS_PLAYWRIGHT, reason="needs playwright: pip install 'bakehouse[dev]'"),
-]
-PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
+from tests.serve.test_page_browser import DESK, PHONE, browser, pytestmark  # noqa: F401
+
 MILLISECONDS = 200_000
 EXPECTED = r"status of 4|frame-ancestors"
 """Messages of the console about what tests refuse on purpose."""
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def open_page(browser) -> Iterator:
+def open_page(browser) -> Iterator:  # noqa: F811
     """Open an address in a browser of its own. Messages of the console fail the test, as do dialogs of scripts."""
     contexts, messages = [], []
 
     def open_at(address: str, **options):
-        context = browser.new_context(**{"viewport": PHONE, "locale": "en", **options})
+        context = browser.new_context(**{"viewport": PHONE, "locale": "en", "service_workers": "block", **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(MILLISECONDS)
