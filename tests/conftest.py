@@ -171,6 +171,18 @@ def tiny(_lent_tiny: Lent) -> Iterator[Any]:
     yield from _lent_tiny.lend()
 
 
+@pytest.fixture
+def one_level_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation asks the base once about each image, not ten times, which takes half of a short one's time.
+
+    For tests that the whole way is gone. What the errors are worth is tested with all ten.
+    """
+    from bakehouse.models.denoising_error import denoising_errors
+
+    one = functools.partial(denoising_errors, levels=(0.3,), draws=1)
+    monkeypatch.setattr("bakehouse.generation.pipeline.denoising_errors", one)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(_tiny_original: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a diffusers folder in single precision, for whatever loads models by path."""
@@ -181,22 +193,28 @@ def tiny_folder(_tiny_original: Any, tmp_path_factory: pytest.TempPathFactory) -
 
 SLOW_FILES = (
     "tests/test_docs.py",
-    "tests/training/test_resume.py",
+    "tests/serve/test_page_runs_browser.py",
     "tests/notebook/test_whole_way.py",
-    "tests/training/test_several_devices.py",
+    "tests/training/test_embedding.py",
     "tests/serve/test_page_browser.py",
     "tests/serve/test_page_canvas_browser.py",
-    "tests/serve/test_page_share_browser.py",
-    "tests/serve/test_page_runs_browser.py",
-    "tests/serve/test_page_sliders_browser.py",
+    "tests/training/test_resume.py",
     "tests/serve/test_page_publish_browser.py",
-    "tests/queue/test_ray_executor.py",
+    "tests/serve/test_page_sliders_browser.py",
+    "tests/adapters/test_adapter_file.py",
+    "tests/adapters/test_laws.py",
+    "tests/training/test_launch_ranks.py",
+    "tests/serve/test_page_share_browser.py",
     "tests/serve/test_trainings.py",
-    "tests/training/test_embedding.py",
+    "tests/serve/test_publishing.py",
+    "tests/serve/test_bases.py",
+    "tests/serve/test_page_code_browser.py",
     "tests/serve/test_processes.py",
+    "tests/training/test_several_devices.py",
+    "tests/queue/test_ray_executor.py",
     "tests/serve/test_a1111.py",
 )
-"""Files of few and long tests. Each file runs in one process; the last to begin must not be a long one."""
+"""Files of fifteen seconds and more, the longest first. Each runs in one process; the last to begin must be short."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

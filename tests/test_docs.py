@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -20,7 +19,6 @@ from PIL import Image, ImageDraw
 from bakehouse.audit import detector_availability
 from bakehouse.cli.main import app, main
 from bakehouse.data.captions import CaptionOptions
-from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.vision.text_detection import RapidOcrDetector, TextRegion
 from tests.pages import CHEAP_TRAINING, CONSOLE, PAGES, ROOT, cheaper, commands
 
@@ -51,17 +49,10 @@ def read_texts():
     return Known
 
 
-@pytest.fixture(autouse=True)
-def _cheap_networks(read_texts, monkeypatch):
-    """The same steps with less work in each. What the numbers are worth is the matter of other tests."""
-    monkeypatch.setattr(detector_availability, "RapidOcrDetector", read_texts)
-    one_level = functools.partial(denoising_errors, levels=(0.3,), draws=1)  # instead of ten for each image
-    monkeypatch.setattr("bakehouse.generation.pipeline.denoising_errors", one_level)
-
-
 @pytest.fixture
-def workdir(tmp_path, cache, monkeypatch):
+def workdir(tmp_path, cache, read_texts, one_level_of_errors, monkeypatch):
     """A working folder with photos, as a reader of the pages has it."""
+    monkeypatch.setattr(detector_availability, "RapidOcrDetector", read_texts)
     shutil.copytree(EXAMPLES / "mira", tmp_path / "photos")
     for path in sorted((tmp_path / "photos").glob("*.png"))[4:]:
         path.unlink()
