@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -69,6 +70,16 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _commands_are_put_together_once() -> Iterator[None]:
+    """A process runs one command, and typer builds all of them for it; tests run thousands in one process."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as ours:
+        ours.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tiny tensors are slower on several threads, and sums on one thread are the same each time."""
     before = torch.get_num_threads()
@@ -113,32 +124,63 @@ def _tiny_original(make_tiny: Callable[..., Any]) -> Any:
     return make_tiny()
 
 
+class Lent:
+    """A model that tests take in turn: put back after each, so that it is built once."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._modules = list(model.modules())
+        self._parameters = [
+            (module, name, parameter, parameter.detach().clone())
+            for module in self._modules
+            for name, parameter in module.named_parameters(recurse=False)
+        ]
+
+    def lend(self) -> Iterator[Any]:
+        """Yield the model, then put it back: weights, types, gradients, adapters."""
+        from bakehouse.adapters.layer import ForwardHook
+
+        yield self.model
+        self.model.use_gradient_checkpointing(False)
+        for module, name, parameter, original in self._parameters:
+            if module._parameters.get(name) is not parameter:
+                module._parameters[name] = parameter
+            if parameter.dtype != original.dtype or not torch.equal(parameter, original):
+                parameter.data = original.clone()
+            parameter.grad = None
+            parameter.requires_grad = False
+        for module in self._modules:
+            if isinstance(module.__dict__.get("forward"), ForwardHook):
+                del module.__dict__["forward"]
+            module.training = False
+        self.model._fingerprint = None
+
+
 @pytest.fixture(scope="session")
-def _tiny_weights(_tiny_original: Any) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in _tiny_original.named_parameters()}
+def _lent_tiny(_tiny_original: Any) -> Lent:
+    return Lent(_tiny_original)
 
 
 @pytest.fixture
-def tiny(_tiny_original: Any, _tiny_weights: dict[str, torch.Tensor]) -> Iterator[Any]:
+def tiny(_lent_tiny: Lent) -> Iterator[Any]:
     """A tiny SD1 `Denoiser`: 64x64 pixels, latents [4, 8, 8], the tokenizer of `crumb`.
 
     One object for all tests, put back after each: weights, types, adapters. Whoever changes its structure
     takes `make_tiny()`.
     """
-    from bakehouse.adapters.layer import ForwardHook
+    yield from _lent_tiny.lend()
 
-    yield _tiny_original
-    _tiny_original.use_gradient_checkpointing(False)
-    for name, parameter in _tiny_original.named_parameters():
-        original = _tiny_weights[name]
-        if parameter.dtype != original.dtype or not torch.equal(parameter, original):
-            parameter.data = original.clone()
-        parameter.grad = None
-    for module in _tiny_original.modules():
-        if isinstance(module.__dict__.get("forward"), ForwardHook):
-            del module.__dict__["forward"]
-    _tiny_original._fingerprint = None
-    _tiny_original.requires_grad_(False).eval()
+
+@pytest.fixture
+def one_level_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation asks the base once about each image, not ten times, which takes half of a short one's time.
+
+    For tests that the whole way is gone. What the errors are worth is tested with all ten.
+    """
+    from bakehouse.models.denoising_error import denoising_errors
+
+    one = functools.partial(denoising_errors, levels=(0.3,), draws=1)
+    monkeypatch.setattr("bakehouse.generation.pipeline.denoising_errors", one)
 
 
 @pytest.fixture(scope="session")
@@ -151,22 +193,28 @@ def tiny_folder(_tiny_original: Any, tmp_path_factory: pytest.TempPathFactory) -
 
 SLOW_FILES = (
     "tests/test_docs.py",
-    "tests/training/test_resume.py",
+    "tests/serve/test_page_runs_browser.py",
     "tests/notebook/test_whole_way.py",
-    "tests/training/test_several_devices.py",
+    "tests/training/test_embedding.py",
     "tests/serve/test_page_browser.py",
     "tests/serve/test_page_canvas_browser.py",
-    "tests/serve/test_page_share_browser.py",
-    "tests/serve/test_page_runs_browser.py",
-    "tests/serve/test_page_sliders_browser.py",
+    "tests/training/test_resume.py",
     "tests/serve/test_page_publish_browser.py",
-    "tests/queue/test_ray_executor.py",
+    "tests/serve/test_page_sliders_browser.py",
+    "tests/adapters/test_adapter_file.py",
+    "tests/adapters/test_laws.py",
+    "tests/training/test_launch_ranks.py",
+    "tests/serve/test_page_share_browser.py",
     "tests/serve/test_trainings.py",
-    "tests/training/test_embedding.py",
+    "tests/serve/test_publishing.py",
+    "tests/serve/test_bases.py",
+    "tests/serve/test_page_code_browser.py",
     "tests/serve/test_processes.py",
+    "tests/training/test_several_devices.py",
+    "tests/queue/test_ray_executor.py",
     "tests/serve/test_a1111.py",
 )
-"""Files of few and long tests. Each file runs in one process; the last to begin must not be a long one."""
+"""Files of fifteen seconds and more, the longest first. Each runs in one process; the last to begin must be short."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

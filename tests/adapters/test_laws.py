@@ -7,6 +7,30 @@ from torch import nn
 from bakehouse.adapters import LoRA, LoRALayer, inject
 from bakehouse.adapters.layer import AdapterLayer, linear_map
 from bakehouse.core.errors import BakehouseError
+from tests.conftest import Lent
+
+SMALL = {
+    "block_out_channels": (8, 16),
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+"""Every kind of module that the tiny UNet has, with fewer of each: the laws are tried some five hundred times."""
+
+
+@pytest.fixture(scope="module")
+def lent(make_tiny):
+    return [Lent(make_tiny(**SMALL)) for _ in range(2)]
+
+
+@pytest.fixture
+def tiny(lent):
+    yield from lent[0].lend()
+
+
+@pytest.fixture
+def other(lent):
+    """The same model once more, an object of its own."""
+    yield from lent[1].lend()
 
 
 def weights(model):
@@ -142,25 +166,22 @@ def test_remove_restores_the_model(tiny, spec, output, randomised, merged):
     assert not any("forward" in m.__dict__ for m in tiny.modules())
 
 
-def test_several_adapters_add_up_in_any_order(tiny, output, randomised, make_tiny):
+def test_several_adapters_add_up_in_any_order(tiny, other, output, randomised):
     specs = [LoRA(rank=2, alpha=3.0, targets="full"), LoRA(rank=3, alpha=1.0, text=True)]
     first, second = randomised(specs[0], tiny, seed=1), randomised(specs[1], tiny, seed=2)
-    both = output(tiny)
-    other = make_tiny()
+    both, base = output(tiny), output(other)
     randomised(specs[1], other, seed=2)
+    of_second = output(other)
     randomised(specs[0], other, seed=1)
     torch.testing.assert_close(output(other), both, atol=1e-5, rtol=1e-5)
     first.remove()
-    alone = make_tiny()
-    randomised(specs[1], alone, seed=2)
-    assert torch.equal(output(tiny), output(alone))
+    assert torch.equal(output(tiny), of_second)
     second.remove()
-    assert torch.equal(output(tiny), output(make_tiny()))
+    assert torch.equal(output(tiny), base)
 
 
-def test_state_goes_there_and_back(tiny, spec, output, randomised, make_tiny):
+def test_state_goes_there_and_back(tiny, spec, output, randomised, other):
     adapter = randomised(spec, tiny).eval()
-    other = make_tiny()
     again = inject(spec, other.trainable_modules()).eval()
     again.load_state_dict(adapter.state_dict())
     assert torch.equal(output(other), output(tiny))
@@ -179,26 +200,24 @@ def test_a_state_that_does_not_fit_is_an_error(tiny, spec, randomised):
         adapter.load_state_dict({**state, first: torch.zeros(9, 9)})
 
 
-def test_the_state_s_alpha_counts(tiny, output, make_tiny, randomised):
+def test_the_state_s_alpha_counts(tiny, output, other, randomised):
     adapter = randomised(LoRA(rank=4, alpha=4.0), tiny)
-    other = make_tiny()
     inject(LoRA(rank=4, alpha=1.0), other.trainable_modules()).load_state_dict(adapter.state_dict())
     assert torch.equal(output(other), output(tiny))
 
 
 @pytest.mark.parametrize("alpha", [0.1, 7.3])
-def test_a_read_alpha_is_the_same_number(tiny, output, make_tiny, randomised, alpha):
+def test_a_read_alpha_is_the_same_number(tiny, other, randomised, alpha):
     """States hold alpha in single precision: what was injected must count with that, too, or a resumed run strays."""
     adapter = randomised(LoRA(rank=3, alpha=alpha), tiny)
-    other = make_tiny()
     again = inject(LoRA(rank=3, alpha=alpha), other.trainable_modules())
     again.load_state_dict(adapter.state_dict())
     assert [layer.scale for layer in again.layers.values()] == [layer.scale for layer in adapter.layers.values()]
 
 
-def test_same_seed_same_adapter(tiny, spec, make_tiny):
+def test_same_seed_same_adapter(tiny, spec, other):
     states = []
-    for model in (tiny, make_tiny()):
+    for model in (tiny, other):
         states.append(inject(spec, model.trainable_modules(), generator=torch.Generator().manual_seed(4)).state_dict())
     assert same(*states)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 
 from bakehouse.audit import AuditSpec, Detectors, Report, audit
-from bakehouse.cli import main as door
+from bakehouse.cli.main import main
 from bakehouse.core import thread_pool
 from bakehouse.curation.upscale import Upscale
 from bakehouse.vision.faces import Face
@@ -43,29 +41,12 @@ def audit_with_recipe(folder: Path, recipe: str) -> Report:
     return audit(folder, audit_spec(folder, AuditOptions(recipe=Path(recipe), faces=False, text=False)))
 
 
-class _Built:
-    """The program, its commands put together once: that takes longer than most of them run."""
-
-    def __init__(self) -> None:
-        self.command = typer.main.get_command(door.app)
-
-    def __call__(self, **arguments):
-        return self.command(**arguments)
-
-
-@functools.cache
-def _built() -> _Built:
-    return _Built()
-
-
 def run(line: str) -> None:
     """One command, as a person types it."""
     words = shlex.split(line)
     assert words[0] == "bakehouse"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(door, "app", _built())
-        with pytest.raises(SystemExit) as e:
-            door.main(words[1:])
+    with pytest.raises(SystemExit) as e:
+        main(words[1:])
     assert not e.value.code, line
 
 

@@ -22,7 +22,7 @@ CHEAP = {
 }
 
 
-def test_the_demo_goes_from_images_to_a_verdict(tmp_path, monkeypatch, capsys):
+def test_the_demo_goes_from_images_to_a_verdict(tmp_path, monkeypatch, capsys, one_level_of_errors):
     monkeypatch.chdir(tmp_path)
     words = ["demo", *(w for key, value in CHEAP.items() for w in ("--set", f"{key}={value}"))]
     with pytest.raises(SystemExit) as e:

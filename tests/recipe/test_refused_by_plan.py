@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from bakehouse.adapters import LoRA, inject, save_adapter
+from bakehouse.adapters.inject import adapted_module_facts
 from bakehouse.cli.main import main
 from bakehouse.models.model_facts import model_facts, why_no_vae
 from bakehouse.models.model_reference import resolve_model
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
+from tests.adapters.conftest import SPECS
 
 CPU = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU says")
 V = {"prediction_type": "v_prediction"}
@@ -85,6 +87,26 @@ def test_a_file_to_go_on_from_has_to_fit(refused, photos, base):
     settings = {"adapter.start": str(file)}
     made = make_plan(recipe_for_folder(photos, "zwx person", base=base("sd1"), settings=settings))
     assert made.recipe.adapter.text is False  # the file has no text encoder
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_asking_about_networks_leaves_them_as_they_were(base, spec):
+    """They are built once for all plans on a base."""
+    facts = model_facts(resolve_model(base("sd1")))
+
+    def seen(parts):
+        modules = {(prefix, name): m for prefix, part in parts.items() for name, m in part.named_modules()}
+        hooks = {at: ("forward" in vars(m), len(m._forward_hooks), m.training) for at, m in modules.items()}
+        parameters = {
+            (*at, name): (p.shape, p.requires_grad)
+            for at, m in modules.items()
+            for name, p in m.named_parameters(recurse=False)
+        }
+        return {at: type(m) for at, m in modules.items()}, hooks, parameters
+
+    adapted_module_facts(spec, facts.shared_skeleton())
+    assert seen(facts.shared_skeleton()) == seen(facts.skeleton())
+    assert model_facts(resolve_model(base("sd1"))).shared_skeleton() is facts.shared_skeleton()
 
 
 def test_what_a_model_is_comes_from_its_settings(base):

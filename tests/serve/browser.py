@@ -16,6 +16,8 @@ pytestmark = [
 ]
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
 SECONDS = 60_000
+WITHOUT_GPU = ["--no-sandbox", "--disable-gpu"]
+"""Without the second, a process of its own computes what a GPU would."""
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +25,22 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=WITHOUT_GPU)
         yield started
         started.close()
 
 
 @pytest.fixture
 def new_page(browser, live) -> Iterator:
-    """Open the page at a route, signed in by the link that the server prints. Messages of the console fail the test."""
+    """Open the page at a route, signed in by the link that the server prints. Messages of the console fail the test.
+
+    Each page is that of a new visitor, for whom the service worker would fetch all of its files: it is off. What it is
+    for is tested where the server goes away.
+    """
     contexts, messages = [], []
 
     def open_page(route: str = "/", **options):
-        context = browser.new_context(**{"viewport": DESK, "locale": "en", **options})
+        context = browser.new_context(**{"viewport": DESK, "locale": "en", "service_workers": "block", **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(SECONDS)

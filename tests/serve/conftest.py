@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from tests.publish.hub_server import TOKEN, Hub
 from tests.serve.browser import browser as browser
 from tests.serve.browser import new_page as new_page
 
+WITHOUT_TEXT_DETECTION = Path(__file__).parent / "without_text_detection"
 ON_CPU = EngineSettings(workers=(WorkerSettings(device="cpu"),), queue=32)
 
 
@@ -123,15 +125,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 class Served:
-    """`bakehouse serve` as a process of its own."""
+    """`bakehouse serve` as a process of its own, on a machine without a detector of text."""
 
     def __init__(self, folder, *options: str) -> None:
         command = [sys.executable, "-m", "bakehouse", "serve", "--port", "0", "--device", "cpu", "--json"]
         self.folder, self.log = folder, folder / "log"
+        path = os.pathsep.join(filter(None, [str(WITHOUT_TEXT_DETECTION), os.environ.get("PYTHONPATH")]))
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [*command, "--data", str(folder), *options], stdout=subprocess.PIPE, stderr=log, text=True
-            )
+                [*command, "--data", str(folder), *options],
+                stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "PYTHONPATH": path},
+            )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.log.read_text()

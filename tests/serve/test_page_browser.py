@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
 from pathlib import Path
 
 import pytest
 
-from bakehouse.serve.store.store import open_store
-from tests.serve.browser import PHONE, SECONDS, check_routes
-from tests.serve.conftest import Served
+from tests.serve.browser import PHONE, check_routes
 
 MIRA = Path(__file__).parents[2] / "src/bakehouse/assets/examples/mira"
 PAGES = ("/", "/generate", "/gallery", "/new", "/datasets", "/trainings", "/shares", "/usage", "/settings")
@@ -69,26 +66,3 @@ def test_every_page_is_accessible_and_fits_a_phone(new_page, scheme):
     page = new_page(viewport=PHONE, color_scheme=scheme, locale="pt" if scheme == "dark" else "zh")
     check_routes(page, *PAGES)
     assert page.evaluate("document.documentElement.lang") == ("pt" if scheme == "dark" else "zh")
-
-
-def test_a_restart_of_the_server_is_survived(browser, tmp_path):
-    with open_store(tmp_path) as store:
-        _, token = store.tokens.add("browser", frozenset({"draw"}))
-    served = Served(tmp_path)
-    url = served.ready["url"]
-    context = browser.new_context(locale="en")
-    try:
-        page = context.new_page()
-        page.set_default_timeout(SECONDS)
-        page.goto(f"{url}/#token={token}")
-        page.get_by_role("heading", level=1).wait_for()
-        assert page.get_by_role("link", name="New subject").count() == 0  # this token may not train
-        served.end(signal.SIGKILL)
-        page.get_by_text("The server does not answer.").wait_for()
-        served = Served(tmp_path, "--port", url.rsplit(":", 1)[1])
-        page.get_by_text("The server does not answer.").wait_for(state="detached")
-        page.get_by_role("link", name="Draw", exact=True).click()
-        page.get_by_label("Prompt").wait_for()
-    finally:
-        context.close()
-        served.end(signal.SIGTERM)

@@ -248,7 +248,7 @@ def test_painting_is_accessible_and_fits_a_phone(new_page, dataset, scheme, loca
     check("drawn images")
 
 
-def test_the_page_opens_while_its_server_is_away(browser, tmp_path):
+def test_a_restart_of_the_server_is_survived_and_the_page_opens_while_it_is_away(browser, tmp_path):
     with open_store(tmp_path) as store:
         _, token = store.tokens.add("browser", frozenset({"draw"}))
     served = Served(tmp_path)
@@ -259,8 +259,10 @@ def test_the_page_opens_while_its_server_is_away(browser, tmp_path):
         page.set_default_timeout(SECONDS)
         page.goto(f"{url}/#token={token}")
         page.get_by_role("heading", level=1).wait_for()
+        assert page.get_by_role("link", name="New subject").count() == 0  # this token may not train
         page.evaluate("navigator.serviceWorker.ready.then(() => null)")
         served.end(signal.SIGKILL)
+        page.get_by_text("The server does not answer.").wait_for()
         page.reload()
         page.get_by_text("The server does not answer. Trying again").wait_for()
         page.get_by_role("link", name="Draw", exact=True).click()  # a part of the page that was not opened before

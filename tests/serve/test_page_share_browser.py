@@ -24,7 +24,7 @@ def open_page(browser) -> Iterator:
     contexts, messages = [], []
 
     def open_at(address: str, **options):
-        context = browser.new_context(**{"viewport": PHONE, "locale": "en", **options})
+        context = browser.new_context(**{"viewport": PHONE, "locale": "en", "service_workers": "block", **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(MILLISECONDS)

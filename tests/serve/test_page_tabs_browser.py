@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import signal
 
-from tests.serve.browser import SECONDS, browser, pytestmark  # noqa: F401
+from tests.serve.browser import SECONDS
 from tests.serve.conftest import Served
 from tests.serve.test_page_browser import MIRA, PAGES
 
 LOST = "The server does not answer."
 
 
-def test_tabs_outlive_a_kill_of_the_server_and_keep_an_edit_of_another_tab(browser, tmp_path):  # noqa: F811
+def test_tabs_outlive_a_kill_of_the_server_and_keep_an_edit_of_another_tab(browser, tmp_path):
     photos = tmp_path / "datasets" / "mira"
     photos.mkdir(parents=True)
     for ending in ("png", "txt"):

@@ -9,13 +9,16 @@ import pytest
 
 DRIVER = """
 import hashlib, json, os, random, signal, sys, time
-import diffusers, torch, transformers  # imported once, before the forks
-from bakehouse.recipe import Recipe
+import torch
+from bakehouse.models.load import load_model
+from bakehouse.recipe import Recipe, make_plan
 from bakehouse.training import train
-import bakehouse.models.sd1, bakehouse.models.samplers
+import bakehouse.models.samplers, bakehouse.training.prepare, bakehouse.training.trainer
 
 torch.set_num_threads(1)
 recipe_path, folder, cache, kills, seed = sys.argv[1:]
+# Both import what a training needs: once, before the forks.
+load_model(make_plan(Recipe.load(recipe_path)).recipe.model.base)
 
 def run(folder, cache):
     # The child's own process: nothing of it survives a SIGKILL.
@@ -54,7 +57,7 @@ rng = random.Random(int(seed))
 for target in json.loads(kills):
     pid = run(folder, cache)
     while steps_done() < target:
-        time.sleep(0.001)
+        time.sleep(0.003)
     time.sleep(rng.uniform(0, 0.05))
     os.kill(pid, signal.SIGKILL)
     assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), "it was done before it could be killed"

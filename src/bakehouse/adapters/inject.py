@@ -47,7 +47,7 @@ def inject(
 def adapted_module_facts(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanFact]:
     """Return facts of `adapters/plan_fact_names.py` on what `inject` would adapt.
 
-    The networks may be on the meta device; they must not be used afterwards.
+    The networks may be on the meta device. A file to start from is loaded onto them: they must not be used afterwards.
 
     Raises:
         UsageError: as `inject`.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -38,13 +41,27 @@ class ModelFacts:
 
     def skeleton(self) -> dict[str, nn.Module]:
         """Build `Denoiser.trainable_modules` without weights, on the meta device. Takes a second or two."""
-        encoders = {part: build_text_encoder(c, pooled=part == "text_encoder_2") for part, c in self.text.items()}
-        prefixes = FAMILIES[self.family].network_class.text_parts
-        with torch.device("meta"):
-            return {
-                "lora_unet": build_unet(self.unet),
-                **{prefixes[part]: with_text_model_level(network) for part, network in encoders.items()},
-            }
+        return _skeleton(self.family, self.unet, self.text)
+
+    def shared_skeleton(self) -> Mapping[str, nn.Module]:
+        """Return the same networks for each call with the same settings, for who only looks: they must not change."""
+        return _shared_skeleton(self.family, json.dumps([self.unet, self.text], sort_keys=True))
+
+
+def _skeleton(family: str, unet: Config, text: Mapping[str, Config]) -> dict[str, nn.Module]:
+    encoders = {part: build_text_encoder(c, pooled=part == "text_encoder_2") for part, c in text.items()}
+    prefixes = FAMILIES[family].network_class.text_parts
+    with torch.device("meta"):
+        return {
+            "lora_unet": build_unet(unet),
+            **{prefixes[part]: with_text_model_level(network) for part, network in encoders.items()},
+        }
+
+
+@functools.lru_cache(maxsize=2)
+def _shared_skeleton(family: str, configs: str) -> Mapping[str, nn.Module]:
+    # A form that plans anew after each key pressed asks about one base.
+    return MappingProxyType(_skeleton(family, *json.loads(configs)))
 
 
 def model_facts(where: ModelRef, prediction: PredictionType | None = None) -> ModelFacts | None:

@@ -62,8 +62,10 @@ def adapted_networks(recipe: Recipe, model: ModelFacts | None, given: Recipe) ->
     spec = recipe.adapter
     if model is None or not isinstance(spec, NetworkSpec) or not spec.module_settings & given.adapter.model_fields_set:
         return None
+    # Loading a file to start from changes the networks.
+    parts = model.shared_skeleton() if spec.start is None else model.skeleton()
     try:
-        return adapted_module_facts(spec, model.skeleton())
+        return adapted_module_facts(spec, parts)
     except BakehouseError as e:
         named = e.message if e.message.startswith("adapter.") else f"adapter: {e.message}"
         raise Problems(NO_TRAINING, [named + (f"; {e.hint}" if e.hint else "")]) from e
