@@ -10,10 +10,6 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HAS_PLAYWRIGHT = all(importlib.util.find_spec(name) for name in ("playwright", "axe_playwright_python"))
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.skipif(not HAS_PLAYWRIGHT, reason="needs playwright: pip install 'bakehouse[dev]'"),
-]
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
 SECONDS = 60_000
 WITHOUT_GPU = ["--no-sandbox", "--disable-gpu"]
@@ -22,6 +18,11 @@ WITHOUT_GPU = ["--no-sandbox", "--disable-gpu"]
 
 @pytest.fixture(scope="module")
 def browser():
+    """Chromium; tests that need it are skipped where it, or what drives it, is not installed."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    if not HAS_PLAYWRIGHT:
+        pytest.skip("needs playwright: pip install 'bakehouse[dev]'")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
