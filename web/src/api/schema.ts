@@ -1906,6 +1906,25 @@ export interface components {
             refused?: string[];
         };
         /**
+         * AuditAnswer
+         * @description The last audit of a dataset.
+         */
+        AuditAnswer: {
+            report: components["schemas"]["AuditReport"];
+            /**
+             * Stale
+             * @description The dataset was changed since.
+             */
+            stale: boolean;
+            /** Task */
+            task: string;
+            /**
+             * Time
+             * @description Seconds since the epoch.
+             */
+            time: number | null;
+        };
+        /**
          * AuditBody
          * @description How the images will be used; what is left out is as in `bakehouse dataset audit`.
          */
@@ -1926,6 +1945,364 @@ export interface components {
             text?: boolean | null;
             /** Vocabulary */
             vocabulary?: string | null;
+        };
+        /**
+         * AuditFinding
+         * @description One thing that an audit has found.
+         */
+        AuditFinding: {
+            /**
+             * Advice
+             * @description What to do where no command can fix it.
+             */
+            advice: string;
+            /** Files */
+            files: string[];
+            fix: components["schemas"]["FindingFix"] | null;
+            /** Id */
+            id: string;
+            /**
+             * Key
+             * @description Distinguishes several findings of one check.
+             */
+            key: string;
+            /**
+             * Level
+             * @description error, warning or info.
+             */
+            level: string;
+            /**
+             * Notes
+             * @description The figure of each file.
+             */
+            notes: {
+                [key: string]: string;
+            };
+            /** Threshold */
+            threshold: string;
+            /** Title */
+            title: string;
+            /**
+             * Unsure
+             * @description Found by a rule of thumb: needs a look at the images.
+             */
+            unsure: boolean;
+            /** Why */
+            why: string;
+        };
+        /**
+         * AuditFix
+         * @description One of the most effective commands.
+         */
+        AuditFix: {
+            /** Arguments */
+            arguments: string[];
+            /**
+             * Benefit
+             * @description Images affected x severity.
+             */
+            benefit: number;
+            /**
+             * Command
+             * @description As a command line.
+             */
+            command: string;
+            /**
+             * Findings
+             * @description Names of the findings that it fixes.
+             */
+            findings: string[];
+            /** Images */
+            images: number;
+            /**
+             * Operation
+             * @description To be sent to `/operations`; null: requests may not run it.
+             */
+            operation: string | null;
+        };
+        /**
+         * AuditReport
+         * @description The report of an audit.
+         */
+        AuditReport: {
+            /** Dataset */
+            dataset: string;
+            /**
+             * Exit Code
+             * @description 1: there are errors.
+             */
+            exit_code: number;
+            /** Findings */
+            findings: components["schemas"]["AuditFinding"][];
+            /** Fixes */
+            fixes: components["schemas"]["AuditFix"][];
+            /**
+             * Images
+             * @description Usable images.
+             */
+            images: number;
+            /**
+             * Passed
+             * @description Checks that have found nothing.
+             */
+            passed: string[];
+            /**
+             * Skipped
+             * @description Why other checks were not run.
+             */
+            skipped: {
+                [key: string]: string;
+            };
+            /** Unusable */
+            unusable: number;
+            /** Version */
+            version: number;
+        };
+        /**
+         * BaseChoice
+         * @description A base model that can be named.
+         */
+        BaseChoice: {
+            /** Name */
+            name: string;
+            /** Served */
+            served: boolean;
+            /**
+             * Where
+             * @enum {string}
+             */
+            where: "here" | "hub";
+        };
+        /**
+         * BaseRow
+         * @description A base model.
+         */
+        BaseRow: {
+            /** Bytes */
+            bytes: number | null;
+            /**
+             * Conventions
+             * @description How it is usually asked for images.
+             */
+            conventions: {
+                [key: string]: unknown;
+            } | null;
+            /** Family */
+            family: string;
+            /**
+             * Is Here
+             * @description Whether it is on this machine; if not, it can be fetched.
+             */
+            is_here: boolean;
+            /**
+             * Licence
+             * @description Empty: not known.
+             */
+            licence: string;
+            /** Name */
+            name: string;
+            /**
+             * Origin
+             * @enum {string}
+             */
+            origin: "package" | "catalogue" | "own" | "hub";
+            /**
+             * Page
+             * @description Address of a page about it.
+             */
+            page: string;
+            /**
+             * Removes
+             * @description What `DELETE` takes away.
+             * @enum {string}
+             */
+            removes: "files" | "name" | "";
+            /** Served */
+            served: boolean;
+            /** What */
+            what: string;
+        };
+        /**
+         * BasesAnswer
+         * @description The base models that can be trained on.
+         */
+        BasesAnswer: {
+            /** Bases */
+            bases: components["schemas"]["BaseRow"][];
+        };
+        /**
+         * BlindPair
+         * @description A pair of pictures.
+         */
+        BlindPair: {
+            /** Answered */
+            answered: boolean;
+            /** Number */
+            number: number;
+            /** Prompt */
+            prompt: string;
+        };
+        /**
+         * BlindPairsAnswer
+         * @description Pairs, shuffled.
+         */
+        BlindPairsAnswer: {
+            /** Pairs */
+            pairs: components["schemas"]["BlindPair"][];
+        };
+        /**
+         * BlindTestAnswer
+         * @description Who can be compared, and the results so far.
+         */
+        BlindTestAnswer: {
+            /** Contenders */
+            contenders: components["schemas"]["Contender"][];
+            /**
+             * Held Out
+             * @description Whether the photos were not trained on.
+             */
+            held_out: boolean;
+            /**
+             * References
+             * @description Addresses of photos of the subject.
+             */
+            references: string[];
+            /** Results */
+            results: components["schemas"]["BlindTestResult"][];
+        };
+        /**
+         * BlindTestResult
+         * @description How often the second of two was chosen.
+         */
+        BlindTestResult: {
+            /** First */
+            first: string;
+            /** Question */
+            question: string;
+            /**
+             * Same
+             * @description Votes that saw no difference.
+             */
+            same: number;
+            /** Second */
+            second: string;
+            /** @description Of the decided votes, those for the second. */
+            share: components["schemas"]["Score"];
+            /** Votes */
+            votes: number;
+        };
+        /**
+         * Bucket
+         * @description A bucket and the images in it.
+         */
+        Bucket: {
+            /** Batches */
+            batches: number;
+            /**
+             * Bucket
+             * @description Width and height in pixels.
+             */
+            bucket: [
+                number,
+                number
+            ];
+            /**
+             * Images
+             * @description With repeats.
+             */
+            images: number;
+            /** Largest Scale */
+            largest_scale: number;
+            /**
+             * Most Lost
+             * @description Largest share of an image that is cropped.
+             */
+            most_lost: number;
+            /**
+             * Partial
+             * @description Images in the last batch if it is not full, else 0.
+             */
+            partial: number;
+        };
+        /**
+         * CandidateRow
+         * @description A drawn image that waits for an answer, or has one.
+         */
+        CandidateRow: {
+            /** Caption */
+            caption: string;
+            /** Fidelity */
+            fidelity: number | null;
+            /** Name */
+            name: string;
+            /**
+             * Nearest
+             * @description The image of the dataset that is most like it.
+             */
+            nearest: string | null;
+            /** Prompt */
+            prompt: string;
+            /** Prompt Score */
+            prompt_score: number | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "refused" | "added";
+        };
+        /**
+         * CandidateSet
+         * @description Drawn images of one run.
+         */
+        CandidateSet: {
+            /** Candidates */
+            candidates: components["schemas"]["CandidateRow"][];
+            /** Dropped */
+            dropped: components["schemas"]["DroppedCandidate"][];
+            /** Key */
+            key: string;
+            /** Run */
+            run: string;
+            /** Strength */
+            strength: number;
+            /** Weights */
+            weights: string;
+        };
+        /**
+         * CandidatesAnswer
+         * @description Drawn images for a dataset, of all runs.
+         */
+        CandidatesAnswer: {
+            /** Sets */
+            sets: components["schemas"]["CandidateSet"][];
+        };
+        /**
+         * CaptionChange
+         * @description The change of one caption.
+         */
+        CaptionChange: {
+            /** After */
+            after: string;
+            /** Before */
+            before: string | null;
+            /** Path */
+            path: string;
+        };
+        /**
+         * CaptionsAnswer
+         * @description Captions that were written.
+         */
+        CaptionsAnswer: {
+            /**
+             * Changed
+             * @description Images whose caption is another one now.
+             */
+            changed: string[];
+            /**
+             * Step
+             * @description Its number; null: nothing has changed.
+             */
+            step: number | null;
         };
         /**
          * CaptionsBody
@@ -2031,12 +2408,151 @@ export interface components {
             width?: number | null;
         };
         /**
+         * CompletionsAnswer
+         * @description Tags that complete what was typed.
+         */
+        CompletionsAnswer: {
+            /** Tags */
+            tags: components["schemas"]["TagCompletion"][];
+        };
+        /**
+         * Contender
+         * @description The base, or weights at a strength. The base has no figures: they are left out.
+         */
+        Contender: {
+            /** Epoch */
+            epoch?: number | null;
+            fidelity?: components["schemas"]["Score"] | null;
+            /** Images */
+            images?: number | null;
+            /** Name */
+            name: string;
+            /**
+             * Picked
+             * @description The evaluation's choice.
+             */
+            picked: boolean;
+            shown?: components["schemas"]["Score"] | null;
+            /**
+             * Weight
+             * @description The strength.
+             */
+            weight?: number | null;
+            /** Weights */
+            weights?: string | null;
+        };
+        /**
+         * DatasetAnswer
+         * @description A dataset and its folders.
+         */
+        DatasetAnswer: {
+            /** Bytes */
+            bytes: number;
+            /**
+             * Captioned
+             * @description Images with a caption.
+             */
+            captioned: number;
+            /**
+             * Changed
+             * @description Seconds since the epoch; 0: it has no images.
+             */
+            changed: number;
+            /**
+             * Cover
+             * @description Path of its first image.
+             */
+            cover: string | null;
+            /** Folders */
+            folders: components["schemas"]["FolderRow"][];
+            /** Images */
+            images: number;
+            /** Masks */
+            masks: number;
+            /** Name */
+            name: string;
+            undo: components["schemas"]["UndoableStep"] | null;
+        };
+        /**
+         * DatasetRow
+         * @description A dataset.
+         */
+        DatasetRow: {
+            /** Bytes */
+            bytes: number;
+            /**
+             * Captioned
+             * @description Images with a caption.
+             */
+            captioned: number;
+            /**
+             * Changed
+             * @description Seconds since the epoch; 0: it has no images.
+             */
+            changed: number;
+            /**
+             * Cover
+             * @description Path of its first image.
+             */
+            cover: string | null;
+            /** Images */
+            images: number;
+            /** Masks */
+            masks: number;
+            /** Name */
+            name: string;
+            undo: components["schemas"]["UndoableStep"] | null;
+        };
+        /**
+         * DatasetTagsAnswer
+         * @description The tags of a dataset, the most frequent first.
+         */
+        DatasetTagsAnswer: {
+            /** Tags */
+            tags: components["schemas"]["TagCount"][];
+        };
+        /**
+         * DatasetsAnswer
+         * @description The datasets, by name.
+         */
+        DatasetsAnswer: {
+            /** Datasets */
+            datasets: components["schemas"]["DatasetRow"][];
+        };
+        /**
+         * Decision
+         * @description A setting that the plan chose.
+         */
+        Decision: {
+            /** Key */
+            key: string;
+            /** Reason */
+            reason: string;
+            /** Value */
+            value: unknown;
+        };
+        /**
          * DeletedAnswer
          * @description What was deleted.
          */
         DeletedAnswer: {
             /** Deleted */
             deleted: string;
+        };
+        /**
+         * DeletedForGoodAnswer
+         * @description What was deleted for good.
+         */
+        DeletedForGoodAnswer: {
+            deleted: components["schemas"]["TrashRow"];
+        };
+        /**
+         * DeletedRunAnswer
+         * @description Where a run was moved.
+         */
+        DeletedRunAnswer: {
+            /** Trash */
+            trash: components["schemas"]["TrashRow"] | components["schemas"]["NotKept"];
         };
         /**
          * DeviceMemory
@@ -2179,6 +2695,16 @@ export interface components {
             width?: number | null;
         };
         /**
+         * DrawnCounts
+         * @description Pictures that visitors have drawn.
+         */
+        DrawnCounts: {
+            /** Day */
+            day: number;
+            /** Month */
+            month: number;
+        };
+        /**
          * DrawnPicture
          * @description A picture that was waited for.
          */
@@ -2205,10 +2731,48 @@ export interface components {
             width: number;
         };
         /**
+         * DroppedCandidate
+         * @description A drawn image that was not kept.
+         */
+        DroppedCandidate: {
+            /** Name */
+            name: string;
+            /** Prompt */
+            prompt: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * EmptyAnswer
          * @description Nothing more than that it was done.
          */
         EmptyAnswer: Record<string, never>;
+        /**
+         * Estimate
+         * @description Estimated time, memory and disk; accurate within a factor of two.
+         */
+        Estimate: {
+            /** Device */
+            device: string;
+            /** Devices */
+            devices: number;
+            /** Disk Bytes */
+            disk_bytes: number;
+            /**
+             * Memory Bytes
+             * @description On each device.
+             */
+            memory_bytes: number;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Traffic Bytes
+             * @description That each device sends, and receives, in a step.
+             */
+            traffic_bytes: number;
+            /** Traffic Seconds */
+            traffic_seconds: number;
+        };
         /**
          * EvaluateBody
          * @description Settings of an evaluation.
@@ -2263,6 +2827,47 @@ export interface components {
             slots?: {
                 [key: string]: string;
             };
+        };
+        /**
+         * FilledAnswer
+         * @description The prompt that a template comes to.
+         */
+        FilledAnswer: {
+            /** Negative */
+            negative: string;
+            /** Prompt */
+            prompt: string;
+        };
+        /**
+         * FindingFix
+         * @description The command that fixes a finding.
+         */
+        FindingFix: {
+            /** Arguments */
+            arguments: string[];
+            /**
+             * Command
+             * @description As a command line.
+             */
+            command: string;
+            /**
+             * Operation
+             * @description To be sent to `/operations`; null: requests may not run it.
+             */
+            operation: string | null;
+        };
+        /**
+         * FolderRow
+         * @description A folder of a dataset.
+         */
+        FolderRow: {
+            /** Images */
+            images: number;
+            /**
+             * Path
+             * @description Empty: the dataset itself.
+             */
+            path: string;
         };
         /**
          * FormatBody
@@ -2320,6 +2925,14 @@ export interface components {
             upscaler: string;
         };
         /**
+         * HistoryAnswer
+         * @description Steps, oldest first.
+         */
+        HistoryAnswer: {
+            /** Steps */
+            steps: components["schemas"]["StepRow"][];
+        };
+        /**
          * ImageBody
          * @description An image to begin from.
          */
@@ -2341,6 +2954,51 @@ export interface components {
              * @default 0.75
              */
             strength: number;
+        };
+        /**
+         * ImageRow
+         * @description An image of a dataset.
+         */
+        ImageRow: {
+            /** Bytes */
+            bytes: number;
+            /** Caption */
+            caption: string | null;
+            /**
+             * Changed
+             * @description Seconds since the epoch.
+             */
+            changed: number;
+            /**
+             * Findings
+             * @description Ids of the last audit's findings about it.
+             */
+            findings: string[];
+            /** Height */
+            height: number | null;
+            /** Mask */
+            mask: boolean;
+            /** Path */
+            path: string;
+            /** Tags */
+            tags: string[];
+            /**
+             * Width
+             * @description Null: it cannot be read.
+             */
+            width: number | null;
+        };
+        /**
+         * ImagesAnswer
+         * @description A page of the images that were asked for.
+         */
+        ImagesAnswer: {
+            /** Images */
+            images: components["schemas"]["ImageRow"][];
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
         };
         /**
          * InpaintBody
@@ -2436,6 +3094,34 @@ export interface components {
             keep: string;
         };
         /**
+         * LossesAnswer
+         * @description Columns with one row for each span of steps; null: the span has no such value.
+         */
+        LossesAnswer: {
+            /** Epoch */
+            epoch: number[];
+            /** Images Per S */
+            images_per_s: (number | null)[];
+            /** Loss */
+            loss: (number | null)[];
+            /** Prior */
+            prior: (number | null)[];
+            /**
+             * Rates
+             * @description Learning rates by parameter group.
+             */
+            rates: {
+                [key: string]: (number | null)[];
+            };
+            /**
+             * Step
+             * @description The last of each span.
+             */
+            step: number[];
+            /** Subject */
+            subject: (number | null)[];
+        };
+        /**
          * MeAnswer
          * @description The caller.
          */
@@ -2528,6 +3214,21 @@ export interface components {
             name: string;
         };
         /**
+         * NamedAdapter
+         * @description An adapter that a prompt names.
+         */
+        NamedAdapter: {
+            /** Name */
+            name: string;
+            /**
+             * Text
+             * @description Strength on the text encoders.
+             */
+            text: number;
+            /** Unet */
+            unet: number;
+        };
+        /**
          * NewTokenAnswer
          * @description A new token.
          */
@@ -2546,6 +3247,36 @@ export interface components {
              * @description Its text, which is in this answer alone.
              */
             token: string;
+        };
+        /**
+         * NotKept
+         * @description What was deleted and had nothing to restore: a training that has not begun.
+         */
+        NotKept: {
+            /** Id */
+            id: null;
+            /**
+             * Kind
+             * @constant
+             */
+            kind: "run";
+            /** Name */
+            name: string;
+        };
+        /**
+         * OfferedModelAnswer
+         * @description The model that a run is offered as.
+         */
+        OfferedModelAnswer: {
+            /** Name */
+            name: string;
+            /** Run */
+            run: string;
+            /**
+             * Weights
+             * @description The file that was chosen; null: the evaluation's pick, or the last.
+             */
+            weights: string | null;
         };
         /**
          * OperationBody
@@ -2568,6 +3299,46 @@ export interface components {
              * @default false
              */
             preview: boolean;
+        };
+        /**
+         * OperationOption
+         * @description An option of a command.
+         */
+        OperationOption: {
+            /** Name */
+            name: string;
+            /**
+             * Takes
+             * @description flag, number, text, name or word.
+             */
+            takes: string;
+            /**
+             * Values
+             * @description The words that it may be.
+             */
+            values: string[] | null;
+        };
+        /**
+         * OperationRow
+         * @description A command that may be run on datasets.
+         */
+        OperationRow: {
+            /** Help */
+            help: string;
+            /** Name */
+            name: string;
+            /** Options */
+            options: components["schemas"]["OperationOption"][];
+            /** Takes Findings */
+            takes_findings: boolean;
+        };
+        /**
+         * OperationsAnswer
+         * @description The commands that may be run on datasets.
+         */
+        OperationsAnswer: {
+            /** Operations */
+            operations: components["schemas"]["OperationRow"][];
         };
         /**
          * OptionsAnswer
@@ -2641,6 +3412,63 @@ export interface components {
             pictures: components["schemas"]["PictureRow"][];
         };
         /**
+         * PlanAnswer
+         * @description A plan of a training that was not begun.
+         */
+        PlanAnswer: {
+            /**
+             * Asked
+             * @description The settings that were given.
+             */
+            asked: {
+                [key: string]: unknown;
+            };
+            /** Buckets */
+            buckets: components["schemas"]["Bucket"][];
+            /**
+             * Class Images
+             * @description Class images that are generated.
+             */
+            class_images: number;
+            /** Decisions */
+            decisions: components["schemas"]["Decision"][];
+            /** Epochs */
+            epochs: number;
+            estimate: components["schemas"]["Estimate"];
+            /**
+             * Idle
+             * @description Settings that do nothing in it, with the reason.
+             */
+            idle: {
+                [key: string]: string;
+            };
+            /**
+             * Images
+             * @description Images of the subject.
+             */
+            images: number;
+            /**
+             * Recipe
+             * @description Every setting with the value that it has in the training.
+             */
+            recipe: {
+                [key: string]: unknown;
+            };
+            /** Steps */
+            steps: number;
+            /** Steps Per Epoch */
+            steps_per_epoch: number;
+            /** Summary */
+            summary: string[];
+            /**
+             * Toml
+             * @description The recipe, with paths relative to the datasets.
+             */
+            toml: string;
+            /** Warnings */
+            warnings: string[];
+        };
+        /**
          * PlanBody
          * @description What to plan or train: a dataset with a few words, or a recipe.
          */
@@ -2678,6 +3506,59 @@ export interface components {
             subject?: string | null;
         };
         /**
+         * PlannedImage
+         * @description An image of a plan.
+         */
+        PlannedImage: {
+            /** Bucket */
+            bucket: [
+                number,
+                number
+            ];
+            /** Path */
+            path: string;
+            /**
+             * Prior
+             * @description A class image.
+             */
+            prior: boolean;
+            /** Repeats */
+            repeats: number;
+            /** Sha256 */
+            sha256: string;
+        };
+        /**
+         * PresetsAnswer
+         * @description What a training can be made from.
+         */
+        PresetsAnswer: {
+            /** Bases */
+            bases: components["schemas"]["BaseChoice"][];
+            /** Default Base */
+            default_base: string;
+            /** Kinds */
+            kinds: string[];
+        };
+        /**
+         * PromptAnswer
+         * @description How a prompt is read.
+         */
+        PromptAnswer: {
+            /** Adapters */
+            adapters: components["schemas"]["NamedAdapter"][];
+            /** Negative Parts */
+            negative_parts: components["schemas"]["PromptPart"][];
+            /**
+             * Parts
+             * @description Joined, they are the prompt.
+             */
+            parts: components["schemas"]["PromptPart"][];
+            /** Tree */
+            tree: components["schemas"]["PromptNode"][];
+            /** Warnings */
+            warnings: string[];
+        };
+        /**
          * PromptBody
          * @description A prompt to look at.
          */
@@ -2700,6 +3581,78 @@ export interface components {
              * @default 20
              */
             steps: number;
+        };
+        /**
+         * PromptNode
+         * @description A node of the syntax tree, in words.
+         */
+        PromptNode: {
+            /**
+             * Inside
+             * @description Left out where there is nothing in it.
+             */
+            inside?: components["schemas"]["PromptNode"][];
+            /** Text */
+            text: string;
+        };
+        /**
+         * PromptPart
+         * @description A piece of a prompt that is shown in one way.
+         */
+        PromptPart: {
+            /**
+             * Kind
+             * @description text, syntax, switch, alternation, break, and, tag, comment or stray.
+             */
+            kind: string;
+            /** Text */
+            text: string;
+            /** Weight */
+            weight: number;
+        };
+        /**
+         * PublicationAnswer
+         * @description A publication with its files.
+         */
+        PublicationAnswer: {
+            /** Bytes */
+            bytes: number;
+            /**
+             * Changed
+             * @description Seconds since the epoch.
+             */
+            changed: number;
+            /** Files */
+            files: number;
+            /** List */
+            list: components["schemas"]["PublishedFile"][];
+            /** Name */
+            name: string;
+        };
+        /**
+         * PublicationRow
+         * @description A folder of this server that a run was published to.
+         */
+        PublicationRow: {
+            /** Bytes */
+            bytes: number;
+            /**
+             * Changed
+             * @description Seconds since the epoch.
+             */
+            changed: number;
+            /** Files */
+            files: number;
+            /** Name */
+            name: string;
+        };
+        /**
+         * PublicationsAnswer
+         * @description The publications in folders of this server.
+         */
+        PublicationsAnswer: {
+            /** Published */
+            published: components["schemas"]["PublicationRow"][];
         };
         /**
          * PublishBody
@@ -2786,6 +3739,34 @@ export interface components {
             weights: string;
         };
         /**
+         * PublishedFile
+         * @description A file of a publication.
+         */
+        PublishedFile: {
+            /** Bytes */
+            bytes: number;
+            /** Name */
+            name: string;
+        };
+        /**
+         * PublishingAnswer
+         * @description Where this server can publish to.
+         */
+        PublishingAnswer: {
+            /**
+             * Elsewhere
+             * @description Whether the caller may publish outside of the server's own folder.
+             */
+            elsewhere: boolean;
+            /**
+             * Hub Token
+             * @description Where its token for the Hub is from; empty: it has none.
+             */
+            hub_token: string;
+            /** Protocols */
+            protocols: string[];
+        };
+        /**
          * QuotaAnswer
          * @description Limits of a caller; null: none.
          */
@@ -2833,6 +3814,54 @@ export interface components {
             infotext?: string | null;
         };
         /**
+         * RecalledAnswer
+         * @description The settings that a picture was made with.
+         */
+        RecalledAnswer: {
+            /**
+             * Model
+             * @description The served model that it names.
+             */
+            model: string | null;
+            /**
+             * Notes
+             * @description What was left out.
+             */
+            notes: string[];
+            /**
+             * Request
+             * @description As `/api/v1/draw` takes them.
+             */
+            request: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * RecipeAnswer
+         * @description A recipe.
+         */
+        RecipeAnswer: {
+            /**
+             * Recipe
+             * @description The same as values.
+             */
+            recipe: {
+                [key: string]: unknown;
+            };
+            /** Toml */
+            toml: string;
+        };
+        /**
+         * RefusedFile
+         * @description A file that was not added.
+         */
+        RefusedFile: {
+            /** Name */
+            name: string;
+            /** Why */
+            why: string;
+        };
+        /**
          * RegionBody
          * @description A part of the image with a prompt of its own.
          */
@@ -2871,6 +3900,208 @@ export interface components {
             regions: components["schemas"]["RegionBody"][];
         };
         /**
+         * RemovedAnswer
+         * @description What was removed.
+         */
+        RemovedAnswer: {
+            /** Removed */
+            removed: string;
+        };
+        /**
+         * ReportAnswer
+         * @description An evaluation.
+         */
+        ReportAnswer: {
+            /** Files */
+            files: string[];
+            /**
+             * Scores
+             * @description As `report/scores.json` has them.
+             */
+            scores: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * RestoredAnswer
+         * @description What was restored.
+         */
+        RestoredAnswer: {
+            restored: components["schemas"]["TrashRow"];
+        };
+        /**
+         * RunAnswer
+         * @description A run; times in seconds since the epoch.
+         */
+        RunAnswer: {
+            /** Added */
+            added: number | null;
+            /** Base */
+            base: string;
+            /** Device */
+            device: string;
+            /** Ended */
+            ended: number | null;
+            /** Epoch */
+            epoch: number;
+            /** Epochs */
+            epochs: number;
+            /** Error */
+            error: string;
+            /**
+             * Job
+             * @description Its number in the queue; null: it was not queued here.
+             */
+            job: number | null;
+            /** Kind */
+            kind: string;
+            /**
+             * Loss
+             * @description Mean of the last steps.
+             */
+            loss: number | null;
+            /** Name */
+            name: string;
+            /**
+             * Place
+             * @description In the queue, from 1; null if it does not wait.
+             */
+            place: number | null;
+            /**
+             * Report
+             * @description Whether it was evaluated.
+             */
+            report: boolean;
+            /** Samples */
+            samples: number;
+            /** Seconds Left */
+            seconds_left: number | null;
+            /**
+             * Served
+             * @description The model that it is offered as.
+             */
+            served: string | null;
+            /** Started */
+            started: number | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "running" | "stopping" | "stopped" | "failed" | "done";
+            /** Step */
+            step: number;
+            /** Steps */
+            steps: number;
+            /**
+             * Stopped
+             * @description Why it ended before its last step.
+             */
+            stopped: string;
+            /** Subject */
+            subject: string;
+            /** Title */
+            title: string;
+            /**
+             * Waits For
+             * @description What keeps the next one from beginning; empty: nothing.
+             */
+            waits_for: string;
+            /** Warnings */
+            warnings: string[];
+            /**
+             * Weights
+             * @description Files that it has saved.
+             */
+            weights: string[];
+        };
+        /**
+         * RunPlanAnswer
+         * @description The plan that a run has begun with.
+         */
+        RunPlanAnswer: {
+            /** Buckets */
+            buckets: components["schemas"]["Bucket"][];
+            /**
+             * Class Images
+             * @description Class images that are generated.
+             */
+            class_images: number;
+            /** Decisions */
+            decisions: components["schemas"]["Decision"][];
+            /** Epochs */
+            epochs: number;
+            estimate: components["schemas"]["Estimate"];
+            /** Images */
+            images: components["schemas"]["PlannedImage"][];
+            /**
+             * Recipe
+             * @description Every setting with the value that it has in the training.
+             */
+            recipe: {
+                [key: string]: unknown;
+            };
+            /** Steps */
+            steps: number;
+            /** Steps Per Epoch */
+            steps_per_epoch: number;
+            /** Warnings */
+            warnings: string[];
+        };
+        /**
+         * RunsAnswer
+         * @description All runs: waiting ones in their order, then the others, newest first.
+         */
+        RunsAnswer: {
+            /**
+             * Problem
+             * @description Why no training begins; empty if one can.
+             */
+            problem: string;
+            /** Runs */
+            runs: components["schemas"]["RunAnswer"][];
+        };
+        /**
+         * SampleRow
+         * @description A sample image.
+         */
+        SampleRow: {
+            /** Epoch */
+            epoch: number;
+            /**
+             * Number
+             * @description Of its prompt, from 0.
+             */
+            number: number;
+            /** Prompt */
+            prompt: string;
+            /** Step */
+            step: number;
+            /** Url */
+            url: string;
+        };
+        /**
+         * SamplesAnswer
+         * @description Sample images, by step and number.
+         */
+        SamplesAnswer: {
+            /** Samples */
+            samples: components["schemas"]["SampleRow"][];
+        };
+        /**
+         * Score
+         * @description A figure with its interval; null: not known.
+         */
+        Score: {
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+            /** Value */
+            value: number | null;
+        };
+        /**
          * ServeBody
          * @description How a run is served.
          */
@@ -2905,6 +4136,72 @@ export interface components {
         SessionBody: {
             /** Token */
             token: string;
+        };
+        /**
+         * ShareAnswer
+         * @description A share; times in seconds since the epoch, null: no limit, or as the model likes it.
+         */
+        ShareAnswer: {
+            /** Address Day */
+            address_day: number | null;
+            /** Address Month */
+            address_month: number | null;
+            /** Created */
+            created: number;
+            /** Day */
+            day: number | null;
+            drawn: components["schemas"]["DrawnCounts"];
+            /** Embed */
+            embed: string[];
+            /** Expired */
+            expired: boolean;
+            /** Expires */
+            expires: number | null;
+            /** Gallery */
+            gallery: boolean;
+            /** Guidance */
+            guidance: number | null;
+            /** Height */
+            height: number | null;
+            /** Intro */
+            intro: string;
+            /** Model */
+            model: string;
+            /** Month */
+            month: number | null;
+            /** Name */
+            name: string;
+            /** Negative */
+            negative: string;
+            /**
+             * Path
+             * @description The link, without the server's address.
+             */
+            path: string;
+            /** Prompt Characters */
+            prompt_characters: number;
+            /**
+             * Reported
+             * @description Pictures with reports that were not answered.
+             */
+            reported: number;
+            /** Revoked */
+            revoked: number | null;
+            /**
+             * Served
+             * @description Whether its model is there.
+             */
+            served: boolean;
+            /** Steps */
+            steps: number;
+            /** Subject */
+            subject: string | null;
+            /** Templates */
+            templates: string[];
+            /** Title */
+            title: string;
+            /** Width */
+            width: number | null;
         };
         /**
          * ShareBody
@@ -2998,6 +4295,122 @@ export interface components {
             width?: number | null;
         };
         /**
+         * SharePictureAnswer
+         * @description A picture that a visitor has drawn.
+         */
+        SharePictureAnswer: {
+            /** Added */
+            added: number;
+            /**
+             * Flagged
+             * @description Whether the safety checker has blackened it.
+             */
+            flagged: boolean;
+            /** Height */
+            height: number;
+            /**
+             * Hidden
+             * @description Who has hidden it; empty: nobody.
+             */
+            hidden: string;
+            /** Id */
+            id: string;
+            /** Prompt */
+            prompt: string;
+            /** Reasons */
+            reasons: string[];
+            /** Reports */
+            reports: number;
+            /**
+             * Shown
+             * @description The visitor wants it in the gallery.
+             */
+            shown: boolean;
+            /** Url */
+            url: string;
+            /** Width */
+            width: number;
+        };
+        /**
+         * SharePicturesAnswer
+         * @description Pictures of a share, newest first.
+         */
+        SharePicturesAnswer: {
+            /** Pictures */
+            pictures: components["schemas"]["SharePictureAnswer"][];
+        };
+        /**
+         * SharesAnswer
+         * @description All shares.
+         */
+        SharesAnswer: {
+            /** Shares */
+            shares: components["schemas"]["ShareAnswer"][];
+        };
+        /**
+         * SliderAnswer
+         * @description A slider's prompts and range.
+         */
+        SliderAnswer: {
+            /** High */
+            high: number;
+            /** Keep */
+            keep: string[];
+            /**
+             * Low
+             * @description Lowest useful strength.
+             */
+            low: number;
+            /** Name */
+            name: string;
+            /** Places */
+            places: components["schemas"]["SliderPlace"][];
+            /** Preferred */
+            preferred: number;
+            /**
+             * Prompts
+             * @description As `slider.prompts` in its recipe.
+             */
+            prompts: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Sample
+             * @description Settings that the images were drawn with.
+             */
+            sample: {
+                [key: string]: unknown;
+            };
+            /**
+             * Strip
+             * @description Address of a picture from end to end.
+             */
+            strip: string;
+        };
+        /**
+         * SliderPlace
+         * @description What was measured of a slider at one strength.
+         */
+        SliderPlace: {
+            /**
+             * Health
+             * @description The base's error over that on its own images: 1 is as usual.
+             */
+            health: number;
+            /**
+             * Images
+             * @description Addresses, in the order of their seeds.
+             */
+            images: string[];
+            /**
+             * Position
+             * @description How much further it is to the positive prompt than the base.
+             */
+            position: number;
+            /** Strength */
+            strength: number;
+        };
+        /**
          * StarAnswer
          * @description A picture and its mark.
          */
@@ -3014,6 +4427,82 @@ export interface components {
         StarBody: {
             /** Starred */
             starred: boolean;
+        };
+        /**
+         * StepAnswer
+         * @description The step that a change has made.
+         */
+        StepAnswer: {
+            /**
+             * Step
+             * @description Its number; null: nothing has changed.
+             */
+            step: number | null;
+        };
+        /**
+         * StepRow
+         * @description A step of a dataset's journal.
+         */
+        StepRow: {
+            /**
+             * Changes
+             * @description Files that it has changed.
+             */
+            changes: number;
+            /** Number */
+            number: number;
+            /** Operation */
+            operation: string;
+            /** Settings */
+            settings: {
+                [key: string]: string;
+            };
+            /**
+             * State
+             * @description `done` or `undone`.
+             */
+            state: string;
+            /**
+             * Time
+             * @description Seconds since the epoch.
+             */
+            time: number;
+        };
+        /**
+         * TagChangesAnswer
+         * @description Changes of captions; a preview has no step.
+         */
+        TagChangesAnswer: {
+            /** Changes */
+            changes: components["schemas"]["CaptionChange"][];
+            /**
+             * Step
+             * @description Its number; null: nothing has changed.
+             */
+            step: number | null;
+        };
+        /**
+         * TagCompletion
+         * @description A tag of a vocabulary.
+         */
+        TagCompletion: {
+            /**
+             * Count
+             * @description Images with it that the base model has seen; null: not known.
+             */
+            count: number | null;
+            /** Tag */
+            tag: string;
+        };
+        /**
+         * TagCount
+         * @description A tag and the images that have it.
+         */
+        TagCount: {
+            /** Count */
+            count: number;
+            /** Tag */
+            tag: string;
         };
         /**
          * TagsBody
@@ -3150,6 +4639,42 @@ export interface components {
             tasks: components["schemas"]["TaskRow"][];
         };
         /**
+         * TemplateRow
+         * @description A template.
+         */
+        TemplateRow: {
+            /** Name */
+            name: string;
+            /** Negative */
+            negative: string;
+            /** Sentence */
+            sentence: string;
+            /** Slots */
+            slots: string[];
+            /** Tags */
+            tags: string;
+        };
+        /**
+         * TemplateSetRow
+         * @description A set of templates.
+         */
+        TemplateSetRow: {
+            /** About */
+            about: string;
+            /** Name */
+            name: string;
+            /** Prompts */
+            prompts: components["schemas"]["TemplateRow"][];
+        };
+        /**
+         * TemplatesAnswer
+         * @description The library of templates.
+         */
+        TemplatesAnswer: {
+            /** Templates */
+            templates: components["schemas"]["TemplateSetRow"][];
+        };
+        /**
          * TokenAnswer
          * @description A token without its text; times in seconds since the epoch.
          */
@@ -3243,6 +4768,76 @@ export interface components {
             subject?: string | null;
         };
         /**
+         * TrashAnswer
+         * @description The trash, newest first.
+         */
+        TrashAnswer: {
+            /** Trash */
+            trash: components["schemas"]["TrashRow"][];
+        };
+        /**
+         * TrashRow
+         * @description What was deleted and can be restored.
+         */
+        TrashRow: {
+            /**
+             * Deleted
+             * @description Seconds since the epoch.
+             */
+            deleted: number;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "dataset" | "run" | "publication";
+            /** Name */
+            name: string;
+        };
+        /**
+         * TrashedAnswer
+         * @description Where something was moved.
+         */
+        TrashedAnswer: {
+            trash: components["schemas"]["TrashRow"];
+        };
+        /**
+         * TriggersAnswer
+         * @description The triggers of a dataset.
+         */
+        TriggersAnswer: {
+            /**
+             * Captions
+             * @description The first captions that compiling would change.
+             */
+            captions: components["schemas"]["CaptionChange"][];
+            /**
+             * Changes
+             * @description How many it would change.
+             */
+            changes: number;
+            /**
+             * Explanation
+             * @description As `bakehouse triggers explain --json` prints it.
+             */
+            explanation: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Problem
+             * @description Why they cannot be explained; empty if they can.
+             */
+            problem: string;
+            /**
+             * Triggers
+             * @description As `[[triggers]]` in a recipe.
+             */
+            triggers: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
          * TriggersBody
          * @description The triggers of a dataset.
          */
@@ -3256,6 +4851,14 @@ export interface components {
             }[];
         };
         /**
+         * TriggersStepAnswer
+         * @description The step that has declared triggers.
+         */
+        TriggersStepAnswer: {
+            /** @description Null: nothing has changed. */
+            step: components["schemas"]["StepRow"] | null;
+        };
+        /**
          * UndoBody
          * @description How a step is undone.
          */
@@ -3266,6 +4869,35 @@ export interface components {
              * @default false
              */
             keep_edits: boolean;
+        };
+        /**
+         * UndoableStep
+         * @description The step that `undo` would take back.
+         */
+        UndoableStep: {
+            /** Number */
+            number: number;
+            /** Operation */
+            operation: string;
+        };
+        /**
+         * UndoneAnswer
+         * @description The step that was undone.
+         */
+        UndoneAnswer: {
+            undone: components["schemas"]["StepRow"];
+        };
+        /**
+         * UploadAnswer
+         * @description What was added, as one step.
+         */
+        UploadAnswer: {
+            /** Added */
+            added: string[];
+            /** Refused */
+            refused: components["schemas"]["RefusedFile"][];
+            /** Step */
+            step: number | null;
         };
         /**
          * UsageAnswer
@@ -3329,6 +4961,14 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * VoteAnswer
+         * @description A vote that was counted.
+         */
+        VoteAnswer: {
+            /** Id */
+            id: string;
         };
         /**
          * VoteBody
@@ -3457,7 +5097,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["BasesAnswer"];
                 };
             };
         };
@@ -3478,13 +5118,22 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
             /** @description Successful Response */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TaskAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3512,13 +5161,22 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
             /** @description Successful Response */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TaskAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3547,7 +5205,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DatasetsAnswer"];
                 };
             };
         };
@@ -3571,7 +5229,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DatasetRow"];
                 };
             };
             /** @description Validation Error */
@@ -3602,7 +5260,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DatasetAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3633,7 +5291,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TrashedAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3668,7 +5326,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DatasetRow"];
                 };
             };
             /** @description Validation Error */
@@ -3699,7 +5357,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["AuditAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3777,7 +5435,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["CandidatesAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3814,7 +5472,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StepAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3883,7 +5541,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["CaptionsAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3918,7 +5576,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TagChangesAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -3992,13 +5650,22 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
             /** @description Successful Response */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TaskAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4061,7 +5728,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["HistoryAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4103,7 +5770,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ImagesAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4134,16 +5801,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["UploadAnswer"];
                 };
             };
-            /** @description Validation Error */
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
+            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["UploadAnswer"];
                 };
             };
         };
@@ -4169,7 +5845,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StepAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4233,7 +5909,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StepAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4265,7 +5941,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StepAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4300,7 +5976,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StepAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4382,7 +6058,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StepAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4413,7 +6089,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DatasetTagsAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4481,7 +6157,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TriggersAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4516,7 +6192,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TriggersStepAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4551,7 +6227,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["UndoneAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4812,7 +6488,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RemovedAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -4841,7 +6517,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["OperationsAnswer"];
                 };
             };
         };
@@ -5017,7 +6693,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["PlanAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5050,7 +6726,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["PromptAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5079,7 +6755,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["PublicationsAnswer"];
                 };
             };
         };
@@ -5101,7 +6777,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["PublicationAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5132,7 +6808,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TrashedAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5193,7 +6869,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["PublishingAnswer"];
                 };
             };
         };
@@ -5217,7 +6893,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RecalledAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5246,7 +6922,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["PresetsAnswer"];
                 };
             };
         };
@@ -5286,7 +6962,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RunsAnswer"];
                 };
             };
         };
@@ -5310,7 +6986,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RunAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5341,7 +7017,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RunAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5372,7 +7048,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DeletedRunAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5403,7 +7079,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["BlindTestAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5440,7 +7116,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["BlindPairsAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5545,7 +7221,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["VoteAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5577,7 +7253,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RemovedAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5689,7 +7365,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["LossesAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5724,7 +7400,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RunAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5755,7 +7431,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RunPlanAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5786,13 +7462,22 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskAnswer"];
+                };
+            };
             /** @description Successful Response */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TaskAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5823,7 +7508,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RecipeAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5858,7 +7543,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RunAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5889,7 +7574,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ReportAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5952,7 +7637,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RunAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -5983,7 +7668,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SamplesAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6050,7 +7735,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["OfferedModelAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6081,7 +7766,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SliderAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6112,7 +7797,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RunAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6226,7 +7911,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SharesAnswer"];
                 };
             };
         };
@@ -6250,7 +7935,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ShareAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6281,7 +7966,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ShareAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6312,7 +7997,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ShareAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6347,7 +8032,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ShareAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6382,7 +8067,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SharePicturesAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6414,7 +8099,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DeletedAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6450,7 +8135,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SharePictureAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6484,7 +8169,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["CompletionsAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6639,7 +8324,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TemplatesAnswer"];
                 };
             };
         };
@@ -6663,7 +8348,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["FilledAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6776,7 +8461,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TrashAnswer"];
                 };
             };
         };
@@ -6798,7 +8483,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DeletedForGoodAnswer"];
                 };
             };
             /** @description Validation Error */
@@ -6829,7 +8514,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RestoredAnswer"];
                 };
             };
             /** @description Validation Error */
