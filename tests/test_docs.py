@@ -129,9 +129,9 @@ def test_the_python_of_the_readme_runs(workdir, monkeypatch):
 
 
 def test_the_python_of_the_page_about_pictures_runs(workdir):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "pictures.md").read_text("utf-8"), re.DOTALL)[1]
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "image-to-image.md").read_text("utf-8"), re.DOTALL)[1]
     cheap = code.replace("image=begin)", "image=begin, steps=2)").replace("height=96,", "height=96, steps=2,")
-    exec(compile(cheap.replace("preview_every=5", "preview_every=1"), "pictures.md", "exec"), {})
+    exec(compile(cheap.replace("preview_every=5", "preview_every=1"), "image-to-image.md", "exec"), {})
     assert {"wide.png", "large.png", "preview.png"} <= {path.name for path in workdir.iterdir()}
 
 

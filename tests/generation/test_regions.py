@@ -13,7 +13,6 @@ from PIL import Image, ImageChops
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.events import Warned
 from bakehouse.generation import Box, FromImage, Hires, ImageRequest, Inpaint, Pipeline, Region, Regions
-from bakehouse.generation.again import find_adapters, read_again
 from bakehouse.generation.infotext import Infotext, read, write
 from bakehouse.generation.model_source import ModelSource
 from bakehouse.generation.placed_adapters import Strengths, strengths
@@ -21,6 +20,7 @@ from bakehouse.generation.prompt_files import PromptFiles
 from bakehouse.generation.read_prompts import PromptAdapter, ReadPrompt
 from bakehouse.generation.region_infotext import read_regions, region_settings
 from bakehouse.generation.region_masks import region_masks
+from bakehouse.generation.reproduce import find_adapters, read_reproduction
 from bakehouse.models.denoiser import Denoiser
 
 PROMPT = "pink afro, tan skin, (green hoodie:1.2), [at the beach:in a forest:0.5]"
@@ -222,7 +222,7 @@ def test_infotext_tells_the_regions_and_brings_them_back(with_loras, lora, other
     info = read(path)
     assert info is not None and info == made.infotext == Infotext.parse(str(made.infotext))
     assert info.get("Region 1") == texts[0] and info.get("Region base") == "0.35" and len(info.get("Lora hashes")) > 20
-    wanted = read_again(path)
+    wanted = read_reproduction(path)
     assert wanted.notes == () and wanted.request.regions is not None
     assert [str(region) for region in wanted.request.regions.regions] == texts
     adapters = find_adapters(wanted, (lora, other_lora))

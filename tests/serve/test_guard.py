@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.generation.draw_settings import Extend, FromImage, Hires
+from bakehouse.generation.img2img_settings import Extend, FromImage, Hires
 from bakehouse.generation.request import ImageRequest
 from bakehouse.serve.app import check_address
 from bakehouse.serve.errors import ServeError

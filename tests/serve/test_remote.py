@@ -11,7 +11,7 @@ from PIL import Image
 from bakehouse.cli.main import main
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.generation import ImageRequest
-from bakehouse.generation.draw_settings import FromImage, Inpaint
+from bakehouse.generation.img2img_settings import FromImage, Inpaint
 from bakehouse.generation.regions import Region, Regions
 from bakehouse.generation.remote import RemoteModel, _split, draw_body
 from bakehouse.serve.dialects.own_body import DrawBody

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bakehouse.generation import ImageRequest
-    from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
     from bakehouse.generation.img2img_inputs import Img2ImgInput
+    from bakehouse.generation.img2img_settings import Extend, FromImage, Hires, Inpaint
 
 _inpainting = partial(typer.Option, rich_help_panel=INPAINTING)
 _hires = partial(typer.Option, rich_help_panel=HIRES)
@@ -132,18 +132,18 @@ class DrawOptions:
             raise Problems("these options do not fit together:", problems)
 
     def _from_image(self, source: Img2ImgInput) -> FromImage:
-        from bakehouse.generation.draw_settings import DEFAULT_STRENGTH, FromImage
+        from bakehouse.generation.img2img_settings import DEFAULT_STRENGTH, FromImage
 
         strength = DEFAULT_STRENGTH if self.strength is None else self.strength
         return FromImage(image=source.path, strength=strength, resize=self.resize or "stretch", extend=self._extend())
 
     def _extend(self) -> Extend | None:
-        from bakehouse.generation.draw_settings import Extend
+        from bakehouse.generation.img2img_settings import Extend
 
         return None if self.extend is None else Extend.parse(self.extend)
 
     def _inpaint(self, source: Img2ImgInput) -> Inpaint | None:
-        from bakehouse.generation.draw_settings import Inpaint
+        from bakehouse.generation.img2img_settings import Inpaint
 
         if source.mask is None and self.extend is None:
             return None
@@ -158,7 +158,7 @@ class DrawOptions:
         )
 
     def _hires(self) -> Hires | None:
-        from bakehouse.generation.draw_settings import Hires
+        from bakehouse.generation.img2img_settings import Hires
 
         if self.hires is None:
             return None

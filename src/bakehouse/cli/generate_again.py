@@ -13,7 +13,7 @@ from bakehouse.core.errors import UsageError
 
 if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest, ModelSource
-    from bakehouse.generation.again import Again
+    from bakehouse.generation.reproduce import Reproduction
 
 _STILL_OPEN = ("precision", "batch", "adapter", "embeddings")
 """Options that do not decide what the image shows, or that say where its adapters are."""
@@ -23,7 +23,7 @@ _STILL_OPEN = ("precision", "batch", "adapter", "embeddings")
 class Repeated:
     """What to generate, and with what."""
 
-    wanted: Again
+    wanted: Reproduction
     source: ModelSource
     adapters: tuple[tuple[Path, float], ...]
 
@@ -33,7 +33,7 @@ class Repeated:
 
     def warn_of_weights(self, model_hash: str) -> None:
         """Warn if the loaded files are not those that the image was made with."""
-        from bakehouse.generation.again import weights_notes
+        from bakehouse.generation.reproduce import weights_notes
 
         print_warnings(weights_notes(self.wanted, model_hash, self.adapters))
 
@@ -64,10 +64,10 @@ def repeated(
         UsageError: options that the infotext decides, no infotext, or a model or adapter that is not found.
     """
     from bakehouse.generation import resolve
-    from bakehouse.generation.again import find_adapters, find_base, read_again
+    from bakehouse.generation.reproduce import find_adapters, find_base, read_reproduction
 
     refuse_given({"PROMPT": prompt is not None, **others}, groups, _STILL_OPEN)
-    wanted = read_again(file)
+    wanted = read_reproduction(file)
     print_warnings(wanted.notes)
     source = resolve(model or find_base(wanted), base=base, prediction=prediction)
     listed = [path for path, _ in (*source.adapters, *extra_adapters(source, groups[0].adapter))]

@@ -9,11 +9,11 @@ from bakehouse.core.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     from bakehouse.generation.contact_sheet import draw_grid
-    from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
     from bakehouse.generation.grids.axes import AXES, Axis, make_axis, parse_axis
     from bakehouse.generation.grids.grid import GridSaved, make_grid
     from bakehouse.generation.grids.grid_recipe import GridRecipe, read_recipe
     from bakehouse.generation.grids.save import DrawnCell, Grid
+    from bakehouse.generation.img2img_settings import Extend, FromImage, Hires, Inpaint
     from bakehouse.generation.infotext import Infotext
     from bakehouse.generation.model_source import ModelSource, resolve
     from bakehouse.generation.pipeline import Pipeline
@@ -27,13 +27,13 @@ _HOMES = {
     "Box": "regions",
     "GridSaved": "grids.grid",
     "DrawnCell": "grids.save",
-    "Extend": "draw_settings",
-    "FromImage": "draw_settings",
+    "Extend": "img2img_settings",
+    "FromImage": "img2img_settings",
     "Grid": "grids.save",
     "GridRecipe": "grids.grid_recipe",
-    "Hires": "draw_settings",
+    "Hires": "img2img_settings",
     "Infotext": "infotext",
-    "Inpaint": "draw_settings",
+    "Inpaint": "img2img_settings",
     "GeneratedImage": "request",
     "ImageRequest": "request",
     "ModelSource": "model_source",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakehouse.generation.draw_settings import Inpaint
+from bakehouse.generation.img2img_settings import Inpaint
 from bakehouse.generation.request import ImageRequest
 from bakehouse.vision.upscalers.find_upscaler import WEIGHTS_ENDINGS
 

@@ -13,7 +13,7 @@ from PIL import Image
 from bakehouse.core.errors import UsageError
 from bakehouse.data.masks import SHAPE_TOLERANCE
 from bakehouse.data.open_image import open_image
-from bakehouse.generation.draw_settings import ImageFile
+from bakehouse.generation.img2img_settings import ImageFile
 from bakehouse.generation.inpaint_mask import Bytes, Floats, blurred_mask
 from bakehouse.generation.regions import Box, Regions
 from bakehouse.generation.source_image import named

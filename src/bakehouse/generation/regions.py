@@ -12,7 +12,7 @@ from typing import Self
 from PIL import Image
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
-from bakehouse.generation.draw_settings import ImageFile, check
+from bakehouse.generation.img2img_settings import ImageFile, check
 
 DEFAULT_BASE = 0.1
 DEFAULT_EDGE = 3.0

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bakehouse.core.errors import Problems
 from bakehouse.data.weighted_prompt import EMPHASES, Emphasis, StepPrompts
-from bakehouse.generation.draw_settings import FromImage, Hires, Inpaint
+from bakehouse.generation.img2img_settings import FromImage, Hires, Inpaint
 from bakehouse.generation.infotext import Infotext
 from bakehouse.generation.regions import Regions
 from bakehouse.generation.sampler_request import MAX_SEED, SamplerRequest

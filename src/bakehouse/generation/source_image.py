@@ -18,7 +18,7 @@ from PIL import Image
 from bakehouse.core.errors import UsageError
 from bakehouse.data.masks import SHAPE_TOLERANCE
 from bakehouse.data.open_image import flattened, image_size, open_image, to_pixels
-from bakehouse.generation.draw_settings import Extend, FromImage, ImageFile, Inpaint, MaskedContent, Resize
+from bakehouse.generation.img2img_settings import Extend, FromImage, ImageFile, Inpaint, MaskedContent, Resize
 from bakehouse.generation.inpaint_mask import Box, Bytes, Floats, binary_mask, blurred_mask, crop_box, fill_masked
 
 if TYPE_CHECKING:

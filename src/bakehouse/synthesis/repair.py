@@ -16,7 +16,7 @@ from bakehouse.curation.upscale import Upscale
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
 from bakehouse.evaluation.image_cache import weight_files
-from bakehouse.generation.draw_settings import FromImage
+from bakehouse.generation.img2img_settings import FromImage
 from bakehouse.generation.model_source import ModelSource, resolve
 from bakehouse.generation.pipeline import Pipeline
 from bakehouse.generation.request import ImageRequest

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from PIL import Image
 
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
 from bakehouse.generation.grids.axis_kind import AxisKind, Defaults, Parse, always, no_default
 from bakehouse.generation.grids.cells import GridCell
+from bakehouse.generation.img2img_settings import Extend, FromImage, Hires, Inpaint
 from bakehouse.generation.model_source import ModelSource
 from bakehouse.generation.regions import Regions
 from bakehouse.generation.request import ImageRequest

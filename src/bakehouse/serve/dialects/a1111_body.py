@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bakehouse.generation.draw_settings import FromImage, Hires, Inpaint, MaskedContent, Resize
+from bakehouse.generation.img2img_settings import FromImage, Hires, Inpaint, MaskedContent, Resize
 from bakehouse.generation.request import ImageRequest
 from bakehouse.serve.errors import ServeError
 from bakehouse.serve.work.drawing import Drawing, ImageFormat

@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from bakehouse.core.parse_json_toml_yaml import parse_json
-from bakehouse.generation.draw_settings import FromImage
+from bakehouse.generation.img2img_settings import FromImage
 from bakehouse.generation.request import ImageRequest
 from bakehouse.serve.dialects.saved_images import save_bytes, save_text
 from bakehouse.serve.draw import check_drawing, draw

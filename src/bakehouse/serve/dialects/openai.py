@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import UploadFile
 
-from bakehouse.generation.draw_settings import FromImage, Inpaint
+from bakehouse.generation.img2img_settings import FromImage, Inpaint
 from bakehouse.generation.request import ImageRequest
 from bakehouse.serve.dialects.saved_images import keep_uploads, save_bytes
 from bakehouse.serve.dialects.server_sent_events import event_response, event_text

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
+from bakehouse.generation.img2img_settings import Extend, FromImage, Hires, Inpaint
 from bakehouse.generation.regions import DEFAULT_BASE, DEFAULT_EDGE, MAX_REGIONS, Region, Regions
 from bakehouse.generation.request import ImageRequest
 from bakehouse.serve.work.drawing import Drawing, ImageFormat

@@ -12,9 +12,9 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.model_catalogue.installed_models import UserModel, edit_registry
 from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.generation.adapter_header import tensor_hash
-from bakehouse.generation.again import again, find_adapters, find_base, read_again, weights_notes
-from bakehouse.generation.draw_settings import Hires
+from bakehouse.generation.img2img_settings import Hires
 from bakehouse.generation.infotext import Infotext, write
+from bakehouse.generation.reproduce import find_adapters, find_base, read_reproduction, reproduce, weights_notes
 
 A1111 = (
     "a cat\nNegative prompt: blurry\nSteps: 20, Sampler: {sampler}, CFG scale: 6.5, Seed: 42, Size: 512x768, "
@@ -23,7 +23,7 @@ A1111 = (
 
 
 def asked_by(sampler: str = "Euler a", more: str = "", version: str = "v1.10.1"):
-    return again(Infotext.parse(A1111.format(sampler=sampler, more=more, version=version)))
+    return reproduce(Infotext.parse(A1111.format(sampler=sampler, more=more, version=version)))
 
 
 def test_what_a1111_writes_is_followed() -> None:
@@ -99,11 +99,11 @@ def test_a_second_pass_is_followed(more: str, hires: Hires) -> None:
     "tag", ["<lora:a:0.5:0.8>", "<lora:a:te=0.5:unet=0.8>", "<lora:a:unet=0.8>", "<lora:a:0.5:0.8:4>"]
 )
 def test_strengths_of_unet_and_text_encoder_stay_in_the_prompt(tag: str) -> None:
-    wanted = again(Infotext.parse(f"a cat {tag}, a dog <lora:b:1>\nSteps: 2, Sampler: Euler, Seed: 1, RNG: CPU"))
+    wanted = reproduce(Infotext.parse(f"a cat {tag}, a dog <lora:b:1>\nSteps: 2, Sampler: Euler, Seed: 1, RNG: CPU"))
     assert wanted.request.prompt == f"a cat {tag}, a dog <lora:b:1>"
     assert sorted(network.name for network in wanted.networks) == ["a", "b"]
     assert not wanted.notes
-    simple = again(Infotext.parse("a cat <lora:b:1>\nSteps: 2, Sampler: Euler, Seed: 1, RNG: CPU"))
+    simple = reproduce(Infotext.parse("a cat <lora:b:1>\nSteps: 2, Sampler: Euler, Seed: 1, RNG: CPU"))
     assert "<lora" not in simple.request.prompt
 
 
@@ -124,7 +124,7 @@ def test_strengths_of_unet_and_text_encoder_stay_in_the_prompt(tag: str) -> None
 )
 def test_values_that_are_not_valid(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        again(Infotext.parse(text))
+        reproduce(Infotext.parse(text))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
@@ -146,7 +146,7 @@ def test_our_own_image_is_made_again(
     pipeline: Pipeline, asked: ImageRequest, tmp_path: Path, name: str, change: dict[str, object]
 ) -> None:
     (first,) = pipeline.txt2img(replace(asked, negative="blurry", steps=3, **change))
-    wanted = read_again(write(first.image, first.infotext, tmp_path / name))
+    wanted = read_reproduction(write(first.image, first.infotext, tmp_path / name))
     assert wanted.notes == ()
     (second,) = pipeline.txt2img(wanted.request)
     assert np.array_equal(np.asarray(first.image), np.asarray(second.image))
@@ -156,7 +156,7 @@ def test_our_own_image_is_made_again(
 def test_an_image_among_several_is_made_again(pipeline: Pipeline, asked: ImageRequest) -> None:
     made = list(pipeline.txt2img(replace(asked, count=2, variation_seed=3, variation_strength=0.5)))
     assert [(p.seed, p.request.variation_seed) for p in made] == [(5, 3), (5, 4)]
-    (second,) = pipeline.txt2img(again(made[1].infotext).request)
+    (second,) = pipeline.txt2img(reproduce(made[1].infotext).request)
     assert np.abs(np.asarray(second.image, np.int16) - np.asarray(made[1].image, np.int16)).max() <= 1
 
 
@@ -184,16 +184,16 @@ def test_adapters_are_found_by_hash_and_by_name(registered: Path, lora: Path, ot
         info = replace(info, prompt=f"a cat <lora:{name}:0.6>")
         return info.with_settings({"Lora hashes": f"{name}: {digits}" if digits else None})
 
-    wanted = again(with_adapter("renamed", tensor_hash(lora)))
+    wanted = reproduce(with_adapter("renamed", tensor_hash(lora)))
     assert wanted.request.prompt == "a cat"
     assert find_adapters(wanted) == ((lora, 0.6),)
-    assert find_adapters(again(with_adapter("zoe"))) == ((lora, 0.6),)
-    by_name = again(with_adapter(other_lora.stem, "000000000000"))
+    assert find_adapters(reproduce(with_adapter("zoe"))) == ((lora, 0.6),)
+    by_name = reproduce(with_adapter(other_lora.stem, "000000000000"))
     found = find_adapters(by_name, [other_lora])
     assert found == ((other_lora, 0.6),)
     assert "is not the adapter" in weights_notes(by_name, "6ce0161689", found)[0]
     with pytest.raises(UsageError, match="adapter nobody, which is not among"):
-        find_adapters(again(with_adapter("nobody")))
+        find_adapters(reproduce(with_adapter("nobody")))
 
 
 def test_another_model_is_said() -> None:

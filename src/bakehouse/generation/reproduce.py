@@ -12,8 +12,8 @@ from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.model_catalogue import read_registry
 from bakehouse.generation.adapter_header import tensor_hash
-from bakehouse.generation.draw_settings import Hires
 from bakehouse.generation.image_infotext import EMPHASIS_NAMES
+from bakehouse.generation.img2img_settings import Hires
 from bakehouse.generation.infotext import Infotext, read
 from bakehouse.generation.region_infotext import is_region_setting, read_regions
 from bakehouse.generation.request import ImageRequest
@@ -42,7 +42,7 @@ class NamedAdapter:
 
 
 @dataclass(frozen=True)
-class Again:
+class Reproduction:
     """What an infotext asks for."""
 
     request: ImageRequest
@@ -54,7 +54,7 @@ class Again:
     """What differs from how the image was made, one sentence each; empty: nothing known does."""
 
 
-def read_again(path: Path | str) -> Again:
+def read_reproduction(path: Path | str) -> Reproduction:
     """Read an image file's infotext.
 
     Raises:
@@ -68,12 +68,12 @@ def read_again(path: Path | str) -> Again:
             hint="A1111 and bakehouse write it into PNG, JPEG and WebP; other programs may not",
         )
     try:
-        return again(info, folder=Path(path).parent)
+        return reproduce(info, folder=Path(path).parent)
     except UsageError as e:
         raise UsageError(f"{path}: {e.message}", hint=e.hint) from e
 
 
-def again(info: Infotext, *, folder: Path | None = None) -> Again:
+def reproduce(info: Infotext, *, folder: Path | None = None) -> Reproduction:
     """Return what an infotext asks for.
 
     Args:
@@ -126,7 +126,7 @@ def again(info: Infotext, *, folder: Path | None = None) -> Again:
         request = ImageRequest(prompt=prompt, negative=info.negative, **{"clip_skip": 1, **fields})
     except Problems as e:
         raise UsageError("; ".join(e.problems)) from e
-    return Again(
+    return Reproduction(
         request,
         settings.get("Model", ""),
         settings.get("Model hash", ""),
@@ -277,7 +277,7 @@ def _named_in(prompts: Sequence[str]) -> tuple[tuple[str, float], ...]:
     return tuple(found.items())
 
 
-def find_base(wanted: Again) -> str:
+def find_base(wanted: Reproduction) -> str:
     """Return the base model on this machine that the image was made with: by its hash, or the bundled one by name.
 
     Raises:
@@ -303,7 +303,7 @@ def _installed_hashes() -> dict[str, str]:
     return {**fetched, **own}
 
 
-def find_adapters(wanted: Again, files: Sequence[Path] = ()) -> tuple[tuple[Path, float], ...]:
+def find_adapters(wanted: Reproduction, files: Sequence[Path] = ()) -> tuple[tuple[Path, float], ...]:
     """Return the files and strengths of the adapters that the image was made with.
 
     Args:
@@ -333,7 +333,7 @@ def _adapter(network: NamedAdapter, known: Sequence[tuple[str, Path]]) -> Path:
     )
 
 
-def weights_notes(wanted: Again, model_hash: str, adapters: Sequence[tuple[Path, float]]) -> list[str]:
+def weights_notes(wanted: Reproduction, model_hash: str, adapters: Sequence[tuple[Path, float]]) -> list[str]:
     """Return a sentence for each file that is not the one that the image was made with, as far as hashes tell."""
     notes = []
     if wanted.model_hash and wanted.model_hash.lower() != model_hash:
