@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bakehouse.core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from bakehouse.doctor.all_checks import CHECK_GROUPS, CHECKS
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from bakehouse.doctor.report import Finding, Report
     from bakehouse.doctor.run_doctor import examine, run_checks
 
-_MODULES = {
+_HOMES = {
     "CHECKS": "all_checks",
     "Check": "check",
     "CheckFinding": "check",
@@ -41,9 +42,4 @@ __all__ = [
     "run_checks",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used."""
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"bakehouse.doctor.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOMES)

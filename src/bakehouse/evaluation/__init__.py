@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bakehouse.core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bakehouse.evaluation.slider_scores import SliderScored, evaluate_slider
     from bakehouse.evaluation.training_evaluator import TrainingEvaluator
 
-_MODULES = {
+_HOMES = {
     "BaseScores": "checkpoint_scores",
     "ScoredCheckpoint": "checkpoint_scores",
     "CrumbScorer": "image_scorers",
@@ -72,9 +73,4 @@ __all__ = [
     "write_report",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used."""
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"bakehouse.evaluation.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOMES)

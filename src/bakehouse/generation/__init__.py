@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bakehouse.core.lazy_names import lazy_names
 from bakehouse.core.quick_imports import quick_imports
 
 if TYPE_CHECKING:
@@ -81,10 +81,4 @@ __all__ = [
     "resolve",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with quick_imports():
-        home = import_module(f"{__name__}.{_HOMES[name]}")
-    return getattr(home, name)
+__getattr__ = lazy_names(__name__, _HOMES, quick_imports)

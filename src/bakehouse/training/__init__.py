@@ -5,8 +5,9 @@ Networks are imported when a name is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bakehouse.core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from bakehouse.training.lr_finder.range_test import find_lr as find_lr
@@ -21,8 +22,4 @@ _HOMES = {
 
 __all__ = ["find_lr", "joined_ranks", "train"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'bakehouse.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"bakehouse.training.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bakehouse.core.lazy_names import lazy_names
 from bakehouse.data.crumb_attributes import Vocabulary
 
 if TYPE_CHECKING:
@@ -11,10 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["CrumbTagger", "TagResult", "Vocabulary", "prompt_accuracy"]
 
-
-def __getattr__(name: str) -> object:
-    if name in {"CrumbTagger", "TagResult", "prompt_accuracy"}:
-        from bakehouse.vision.taggers import crumb_tagger
-
-        return getattr(crumb_tagger, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, dict.fromkeys(("CrumbTagger", "TagResult", "prompt_accuracy"), "crumb_tagger"))
