@@ -134,6 +134,8 @@ def test_ranks_with_parts_of_the_weights_write_what_one_process_does(folder, end
 
 
 def test_parts_of_the_weights_are_resumed_to_the_same_bits_or_by_one_process(folder, ended):
+    whole, killed = ended["sharded-killed"]
+    assert killed == "signal 9" and whole.startswith("RankEndedError: another rank has ended, without a word")
     assert ended["sharded-cut"] == ["KeyboardInterrupt: ", "SystemExit: 1"]
     found = find_states(Run(folder / "sharded-cut").states)
     assert found.newest is not None and found.newest.step == 1 and not found.damaged
