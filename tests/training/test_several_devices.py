@@ -64,7 +64,7 @@ def folder(tmp_path_factory, tiny_folder) -> Path:
 def ended(folder) -> dict[str, list[str]]:
     """How the processes ended, by what they did; their runs are in `folder`."""
     command = [sys.executable, "-m", "tests.training.two_ranks", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads((folder / "ended.json").read_text())
 

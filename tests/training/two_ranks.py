@@ -46,7 +46,7 @@ def forked(work: Callable[[], object], log: Path) -> int:
         return pid
     code = 0
     try:
-        signal.alarm(400)  # nothing is left of a test that hangs
+        signal.alarm(900)  # nothing is left of a test that hangs
         work()
     except BaseException as e:
         log.write_text(f"{type(e).__name__}: {e}")
