@@ -73,6 +73,14 @@ def test_conv_alpha_follows_the_share_of_the_rank(tiny):
     assert state["lora_unet_down_blocks_1_resnets_0_conv_shortcut.alpha"] == 2.0
 
 
+def test_a_base_whose_weights_are_divided_is_not_copied(tiny, monkeypatch):
+    adapter = inject(FullFineTune(), tiny.trainable_modules())
+    monkeypatch.setattr(tiny.unet.conv_in.weight, "device_mesh", "of ranks", raising=False)
+    with pytest.raises(BakehouseError, match="not kept where devices share the weights") as e, adapter.scaled(0):
+        pass
+    assert "train.shard = false" in e.value.hint
+
+
 def test_full_trains_the_base_itself(tiny, output):
     base = output(tiny)
     adapter = inject(FullFineTune(), tiny.trainable_modules())

@@ -64,7 +64,7 @@ def folder(tmp_path_factory, tiny_folder) -> Path:
 def ended(folder) -> dict[str, list[str]]:
     """How the processes ended, by what they did; their runs are in `folder`."""
     command = [sys.executable, "-m", "tests.training.two_ranks", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads((folder / "ended.json").read_text())
 
@@ -134,6 +134,8 @@ def test_ranks_with_parts_of_the_weights_write_what_one_process_does(folder, end
 
 
 def test_parts_of_the_weights_are_resumed_to_the_same_bits_or_by_one_process(folder, ended):
+    whole, killed = ended["sharded-killed"]
+    assert killed == "signal 9" and whole.startswith("RankEndedError: another rank has ended, without a word")
     assert ended["sharded-cut"] == ["KeyboardInterrupt: ", "SystemExit: 1"]
     found = find_states(Run(folder / "sharded-cut").states)
     assert found.newest is not None and found.newest.step == 1 and not found.damaged

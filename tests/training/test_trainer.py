@@ -162,6 +162,19 @@ def test_full_fine_tune_saves_a_model_that_plain_diffusers_loads(recipe, tmp_pat
     assert sum(changed) > len(changed) / 2
 
 
+def test_a_full_fine_tune_with_a_frozen_text_encoder_is_resumed_to_the_same_bits(recipe, tmp_path):
+    settings = {"train__steps": 3, "save__dtype": "fp32", "save__state_every_seconds": 1e-6, "optimizer__lr": 1e-4}
+    made = recipe(adapter={"kind": "full", "text": False}, **settings)
+    for event in train(made, tmp_path / "cut"):
+        if isinstance(event, Step) and event.step == 2:
+            break
+    list(train(made, tmp_path / "cut"))
+    list(train(made, tmp_path / "whole"))
+    file = "weights/zwx-person/unet/diffusion_pytorch_model.safetensors"
+    cut, whole = (load_file(tmp_path / run / file) for run in ("cut", "whole"))
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)
+
+
 def test_accumulation_is_one_large_batch(recipe, tmp_path):
     """One step over two batches of 2 gives the gradient of their samples' mean."""
     settings = {"train__steps": 1, "train__accumulation": 3}

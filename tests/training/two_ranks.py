@@ -46,7 +46,7 @@ def forked(work: Callable[[], object], log: Path) -> int:
         return pid
     code = 0
     try:
-        signal.alarm(400)  # nothing is left of a test that hangs
+        signal.alarm(900)  # nothing is left of a test that hangs
         work()
     except BaseException as e:
         log.write_text(f"{type(e).__name__}: {e}")
@@ -181,6 +181,9 @@ def main() -> None:
     found["sharded-cut"] = in_ranks(
         "sharded-cut", training("sharded", "sharded-cut", interrupt), training("sharded", "sharded-cut")
     )
+    found["sharded-killed"] = in_ranks(
+        "sharded-killed", training("sharded", "sharded-killed"), killed_in_step(1, "sharded")
+    )
     for copy in ("sharded-resumed", "sharded-alone"):
         shutil.copytree(FOLDER / "sharded-cut", FOLDER / copy)
         found[copy] = (alone if copy.endswith("alone") else in_pair)(copy, training("sharded", copy))
@@ -204,7 +207,7 @@ def interrupt(step: int) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def killed_in_step(step: int) -> Work:
+def killed_in_step(step: int, case: str = "lora") -> Work:
     """Return the work of a rank that is killed within a step."""
 
     def work(ranks: Ranks) -> None:
@@ -216,7 +219,7 @@ def killed_in_step(step: int) -> Work:
             return batch(self, at, *arguments)
 
         DenoisingObjective.batch = killed  # type: ignore[method-assign]
-        training("lora", "killed")(ranks)
+        training(case, "killed" if case == "lora" else f"{case}-killed")(ranks)
 
     return work
 

@@ -69,7 +69,8 @@ def run_loop(
         yield from _after_step(components, state, callbacks)
     started, trained = time.monotonic(), 0
     while state.step < plan.steps and not state.ended:
-        result = _optimizer_step(components, state)
+        with components.ranks.noticing_ends():
+            result = _optimizer_step(components, state)
         samples = result.samples.tolist()
         norms.append(result.gradient_norm)
         if not all(is_finite(loss) for loss, _, _ in samples):

@@ -131,7 +131,8 @@ class ProcessGroup:
 
         def ask_and_do(*args: P.args, **kwargs: P.kwargs) -> T:
             self._tell_others(request=(number, args, kwargs))
-            return work(*args, **kwargs)
+            with self.noticing_ends():
+                return work(*args, **kwargs)
 
         return ask_and_do
 
@@ -150,7 +151,8 @@ class ProcessGroup:
             if request is None:
                 return result
             number, args, kwargs = request
-            self._joint[number](*args, **kwargs)
+            with self.noticing_ends():
+                self._joint[number](*args, **kwargs)
 
     # --- what all have to agree on ---
 
@@ -207,6 +209,16 @@ class ProcessGroup:
             yield
         except RuntimeError as e:
             if is_out_of_memory(e):
+                raise
+            self._end("")
+
+    @contextlib.contextmanager
+    def noticing_ends(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as e:
+            # Errors of NCCL have a class of their own; gloo's are known by its source file, which they begin with.
+            if not isinstance(e, dist.DistError) and "gloo/" not in str(e):
                 raise
             self._end("")
 

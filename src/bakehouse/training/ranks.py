@@ -81,6 +81,13 @@ class Ranks(Protocol):
         make such functions in the same order. An error in another rank than 0 ends all.
         """
 
+    def noticing_ends(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the block, in which a model exchanges data itself, notice that another rank has ended.
+
+        Raises:
+            RankEndedError: it has, in rank 0.
+        """
+
     def everywhere(self, work: Callable[[], T]) -> T:
         """Return what `work` returns in this rank, if it succeeds in all.
 
@@ -140,6 +147,9 @@ class OnlyProcess:
 
     def together(self, work: Callable[P, T]) -> Callable[P, T]:
         return work
+
+    def noticing_ends(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def everywhere(self, work: Callable[[], T]) -> T:
         return work()

@@ -159,7 +159,8 @@ class OwnParts:
         def part_of(place: int, value: Any) -> Any:
             parameter = self._parameters[place]
             divided = place in self._parts and isinstance(value, Tensor) and value.shape == parameter.shape
-            return own_part(divided_like(value, parameter)) if divided else value
+            # Copied: it may be a view of a mapped file.
+            return own_part(divided_like(value, parameter)).clone() if divided else value
 
         return self._changed(states, part_of)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bakehouse.adapters import Adapter
@@ -254,19 +254,23 @@ def restore_state(state: TrainState, saved: SavedState) -> None:
     Raises:
         BakehouseError: it was saved with other parameters or another optimizer.
     """
-    tensors = load_file(saved.path / _PARAMETERS)
-    carried = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_CARRIED)}
     into = {f"p{i}": p for i, p in enumerate(state.parameters())} | {f"e{i}": p for i, p in enumerate(state.ema)}
-    if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in into.items()}:
-        raise _wrong_state(saved, "its parameters have other shapes")
-    stored = torch.load(saved.path / _OPTIMIZER, weights_only=True, map_location="cpu")
-    try:
-        state.optimizer.load_state_dict(stored if state.parts is None else state.parts.own_states(stored))
-    except (ValueError, KeyError) as e:
-        raise _wrong_state(saved, f"its optimizer is a different one ({e})") from e
-    with torch.no_grad():
+    # Ranks that keep a part of it map the file, so that they do not each hold all of it.
+    path, parts = saved.path / _OPTIMIZER, state.parts
+    with safe_open(saved.path / _PARAMETERS, "pt") as f, torch.no_grad():
+        shapes = {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}  # noqa: SIM118 - it is no mapping
+        carried = {name: f.get_tensor(name) for name in shapes if name.startswith(_CARRIED)}
+        if shapes.keys() - carried.keys() != into.keys() or any(
+            shapes[name] != tuple(p.shape) for name, p in into.items()
+        ):
+            raise _wrong_state(saved, "its parameters have other shapes")
+        stored = torch.load(path, weights_only=True, map_location="cpu", mmap=parts is not None)
+        try:
+            state.optimizer.load_state_dict(stored if parts is None else parts.own_states(stored))
+        except (ValueError, KeyError) as e:
+            raise _wrong_state(saved, f"its optimizer is a different one ({e})") from e
         for name, parameter in into.items():
-            parameter.copy_(divided_like(tensors[name], parameter))
+            parameter.copy_(divided_like(f.get_tensor(name), parameter))
     state.carried.clear()
     state.carried.update({name.removeprefix(_CARRIED): tensor for name, tensor in carried.items()})
     state.step = saved.step
