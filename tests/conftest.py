@@ -203,7 +203,6 @@ SLOW_FILES = (
     "tests/serve/test_page_sliders_browser.py",
     "tests/adapters/test_adapter_file.py",
     "tests/adapters/test_laws.py",
-    "tests/training/test_launch_ranks.py",
     "tests/serve/test_page_share_browser.py",
     "tests/serve/test_trainings.py",
     "tests/serve/test_publishing.py",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
 from bakehouse.adapters import BOFT, IA3, OFT, Adapter, DyLoRA, FullDiff, GLoRA, LoHa, LoKr, LoRA, inject
+from tests.conftest import Lent
+
+SMALL: dict[str, Any] = {
+    "block_out_channels": (8, 16),
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+"""Every kind of module that the tiny UNet has, with fewer of each."""
 
 SPECS: dict[str, Any] = {
     "mlp+text": LoRA(rank=4, alpha=7.0, text=True),
@@ -34,6 +42,23 @@ SPECS: dict[str, Any] = {
     "lora+norm": LoRA(rank=4, alpha=3.0, targets="full", text=True, train_norm=True),
     "diff": FullDiff(targets="full", text=True),
 }
+
+
+@pytest.fixture(scope="session")
+def _lent_small(make_tiny: Callable[..., Any]) -> tuple[Lent, Lent]:
+    return Lent(make_tiny(**SMALL)), Lent(make_tiny(**SMALL))
+
+
+@pytest.fixture
+def small(_lent_small: tuple[Lent, Lent]) -> Iterator[Any]:
+    """A smaller model than `tiny`, for what is tried with every algorithm; put back after each test."""
+    yield from _lent_small[0].lend()
+
+
+@pytest.fixture
+def other_small(_lent_small: tuple[Lent, Lent]) -> Iterator[Any]:
+    """The same model once more, an object of its own."""
+    yield from _lent_small[1].lend()
 
 
 @pytest.fixture(params=SPECS.values(), ids=SPECS)

@@ -54,17 +54,16 @@ def test_sd15_stems_as_the_world_has_them(sd15_parts):
     } <= stems
 
 
-def test_saved_and_read_the_same(tiny, spec, output, randomised, tmp_path, make_tiny):
-    adapter = randomised(spec, tiny).eval()
+def test_saved_and_read_the_same(small, other_small, spec, output, randomised, tmp_path):
+    adapter = randomised(spec, small).eval()
     path = save_adapter(adapter, tmp_path / "a.safetensors", {"ss_steps": 3}, torch.float32)
-    other = make_tiny()
-    again = load_adapter(path, other.trainable_modules())
+    again = load_adapter(path, other_small.trainable_modules())
     if getattr(spec, "constraint", 0):
         # Blocks are held within the constraint before they are written, which rounds them once more.
-        torch.testing.assert_close(output(other), output(tiny))
+        torch.testing.assert_close(output(other_small), output(small))
         assert not any(t for name, t in load_file(path).items() if name.endswith(".alpha"))
     else:
-        assert torch.equal(output(other), output(tiny))
+        assert torch.equal(output(other_small), output(small))
     assert load_file(path).keys() == adapter.state_dict().keys() == again.state_dict().keys()
     assert read_safetensors_adapter(path).metadata["ss_steps"] == "3"
 
@@ -108,8 +107,8 @@ def test_hashes_as_kohya_computes_them(tiny, randomised, tmp_path):
         assert (legacy == "e3b0c442") is (rank == 2)
 
 
-def test_same_adapter_same_file(tiny, spec, randomised, tmp_path):
-    adapter = randomised(spec, tiny)
+def test_same_adapter_same_file(small, spec, randomised, tmp_path):
+    adapter = randomised(spec, small)
     metadata = {f"ss_{i}": "ä\n" for i in range(20)}
     files = [save_adapter(adapter, tmp_path / f"{i}.safetensors", metadata).read_bytes() for i in range(3)]
     assert files[0] == files[1] == files[2]

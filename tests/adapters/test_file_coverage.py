@@ -26,6 +26,11 @@ SURPLUS = ("scalar", "bias_indices", "bias_values", "bias_size", "lokr_t1", "had
 BUNDLED = {"bundle_emb.zwx.string_to_param.*": torch.ones(2, 16)}
 
 
+@pytest.fixture
+def tiny(small):
+    return small
+
+
 def biased(adapter: LayerAdapter) -> str:
     """A module of it with a bias."""
     return next(s for s, site in adapter.sites.items() if site.module.bias is not None and not site.is_norm)

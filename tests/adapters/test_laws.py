@@ -7,30 +7,12 @@ from torch import nn
 from bakehouse.adapters import LoRA, LoRALayer, inject
 from bakehouse.adapters.layer import AdapterLayer, linear_map
 from bakehouse.core.errors import BakehouseError
-from tests.conftest import Lent
-
-SMALL = {
-    "block_out_channels": (8, 16),
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-}
-"""Every kind of module that the tiny UNet has, with fewer of each: the laws are tried some five hundred times."""
-
-
-@pytest.fixture(scope="module")
-def lent(make_tiny):
-    return [Lent(make_tiny(**SMALL)) for _ in range(2)]
 
 
 @pytest.fixture
-def tiny(lent):
-    yield from lent[0].lend()
-
-
-@pytest.fixture
-def other(lent):
-    """The same model once more, an object of its own."""
-    yield from lent[1].lend()
+def tiny(small):
+    """The laws are tried some four hundred times."""
+    return small
 
 
 def weights(model):
@@ -166,25 +148,25 @@ def test_remove_restores_the_model(tiny, spec, output, randomised, merged):
     assert not any("forward" in m.__dict__ for m in tiny.modules())
 
 
-def test_several_adapters_add_up_in_any_order(tiny, other, output, randomised):
+def test_several_adapters_add_up_in_any_order(tiny, other_small, output, randomised):
     specs = [LoRA(rank=2, alpha=3.0, targets="full"), LoRA(rank=3, alpha=1.0, text=True)]
     first, second = randomised(specs[0], tiny, seed=1), randomised(specs[1], tiny, seed=2)
-    both, base = output(tiny), output(other)
-    randomised(specs[1], other, seed=2)
-    of_second = output(other)
-    randomised(specs[0], other, seed=1)
-    torch.testing.assert_close(output(other), both, atol=1e-5, rtol=1e-5)
+    both, base = output(tiny), output(other_small)
+    randomised(specs[1], other_small, seed=2)
+    of_second = output(other_small)
+    randomised(specs[0], other_small, seed=1)
+    torch.testing.assert_close(output(other_small), both, atol=1e-5, rtol=1e-5)
     first.remove()
     assert torch.equal(output(tiny), of_second)
     second.remove()
     assert torch.equal(output(tiny), base)
 
 
-def test_state_goes_there_and_back(tiny, spec, output, randomised, other):
+def test_state_goes_there_and_back(tiny, spec, output, randomised, other_small):
     adapter = randomised(spec, tiny).eval()
-    again = inject(spec, other.trainable_modules()).eval()
+    again = inject(spec, other_small.trainable_modules()).eval()
     again.load_state_dict(adapter.state_dict())
-    assert torch.equal(output(other), output(tiny))
+    assert torch.equal(output(other_small), output(tiny))
     assert same(again.state_dict(), adapter.state_dict())
 
 
@@ -200,24 +182,24 @@ def test_a_state_that_does_not_fit_is_an_error(tiny, spec, randomised):
         adapter.load_state_dict({**state, first: torch.zeros(9, 9)})
 
 
-def test_the_state_s_alpha_counts(tiny, output, other, randomised):
+def test_the_state_s_alpha_counts(tiny, output, other_small, randomised):
     adapter = randomised(LoRA(rank=4, alpha=4.0), tiny)
-    inject(LoRA(rank=4, alpha=1.0), other.trainable_modules()).load_state_dict(adapter.state_dict())
-    assert torch.equal(output(other), output(tiny))
+    inject(LoRA(rank=4, alpha=1.0), other_small.trainable_modules()).load_state_dict(adapter.state_dict())
+    assert torch.equal(output(other_small), output(tiny))
 
 
 @pytest.mark.parametrize("alpha", [0.1, 7.3])
-def test_a_read_alpha_is_the_same_number(tiny, other, randomised, alpha):
+def test_a_read_alpha_is_the_same_number(tiny, other_small, randomised, alpha):
     """States hold alpha in single precision: what was injected must count with that, too, or a resumed run strays."""
     adapter = randomised(LoRA(rank=3, alpha=alpha), tiny)
-    again = inject(LoRA(rank=3, alpha=alpha), other.trainable_modules())
+    again = inject(LoRA(rank=3, alpha=alpha), other_small.trainable_modules())
     again.load_state_dict(adapter.state_dict())
     assert [layer.scale for layer in again.layers.values()] == [layer.scale for layer in adapter.layers.values()]
 
 
-def test_same_seed_same_adapter(tiny, spec, other):
+def test_same_seed_same_adapter(tiny, spec, other_small):
     states = []
-    for model in (tiny, other):
+    for model in (tiny, other_small):
         states.append(inject(spec, model.trainable_modules(), generator=torch.Generator().manual_seed(4)).state_dict())
     assert same(*states)
 

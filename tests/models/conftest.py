@@ -6,12 +6,14 @@ heads of 64 channels (8 heads in SD 1.x) and norm groups of 32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from tests.conftest import Lent
 
 V = {"prediction_type": "v_prediction"}
 ZERO_TERMINAL = {**V, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
@@ -113,6 +115,23 @@ def build_family(
 def make_family() -> Callable[..., Any]:
     """`make_family("sdxl", scheduler=...)`: a model of one's own."""
     return build_family
+
+
+@pytest.fixture(scope="session")
+def _lent_one_level(make_tiny: Callable[..., Any]) -> Lent:
+    return Lent(
+        make_tiny(
+            block_out_channels=(8,),
+            down_block_types=("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",),
+        )
+    )
+
+
+@pytest.fixture
+def one_level(_lent_one_level: Lent) -> Iterator[Any]:
+    """`tiny` with a UNet of one level: it listens to latents, timestep and prompt, which is all that samplers ask."""
+    yield from _lent_one_level.lend()
 
 
 @pytest.fixture(scope="session")

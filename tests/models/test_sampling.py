@@ -20,6 +20,12 @@ STEPS = 6
 
 
 @pytest.fixture
+def tiny(one_level):
+    """Samplers are tried some hundred times, several steps each."""
+    return one_level
+
+
+@pytest.fixture
 def guider(tiny):
     return ClassifierFreeGuidance(tiny.encode_prompt(["a robot"]), tiny.encode_prompt([""]), 3.0)
 

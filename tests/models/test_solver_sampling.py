@@ -31,6 +31,12 @@ def run(model, guider, name, seeds=(7,), steps=STEPS, **more):
 
 
 @pytest.fixture
+def tiny(one_level):
+    """Samplers are tried some hundred times, several steps each."""
+    return one_level
+
+
+@pytest.fixture
 def guider(tiny):
     return guiders(tiny, "a robot")[0]
 

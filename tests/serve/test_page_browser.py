@@ -54,7 +54,7 @@ def test_photos_become_a_training_and_a_picture(new_page):
     page.get_by_label("Most steps").fill("2")
     page.get_by_role("button", name="Train", exact=True).click()
     page.wait_for_url("**/trainings/Mira")
-    page.get_by_role("button", name="Draw with it").click()
+    page.get_by_role("button", name="Draw with it").click(timeout=4 * SECONDS)  # when it is trained
     page.wait_for_url("**/generate")
     page.get_by_role("button", name="Add mrx style to the prompt").click()
     assert page.get_by_label("Prompt").input_value().startswith("mrx style")

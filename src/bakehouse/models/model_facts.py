@@ -15,6 +15,7 @@ from torch import nn
 from bakehouse.core.errors import wrap_foreign_errors
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import locate_model
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.models.diffusers_networks import Config, build_text_encoder, build_unet
 from bakehouse.models.families import FAMILIES
 from bakehouse.models.identify import identify, read_header
@@ -61,7 +62,7 @@ def _skeleton(family: str, unet: Config, text: Mapping[str, Config]) -> dict[str
 @functools.lru_cache(maxsize=2)
 def _shared_skeleton(family: str, configs: str) -> Mapping[str, nn.Module]:
     # A form that plans anew after each key pressed asks about one base.
-    return MappingProxyType(_skeleton(family, *json.loads(configs)))
+    return MappingProxyType(_skeleton(family, *parse_json(configs)))
 
 
 def model_facts(where: ModelRef, prediction: PredictionType | None = None) -> ModelFacts | None:
