@@ -2759,10 +2759,17 @@ export interface components {
             /** Disk Bytes */
             disk_bytes: number;
             /**
+             * Divided
+             * @description The devices share the weights.
+             */
+            divided: boolean;
+            /**
              * Memory Bytes
              * @description On each device.
              */
             memory_bytes: number;
+            /** @description With the other choice of sharing; null where there is none. */
+            otherwise: components["schemas"]["Estimate"] | null;
             /** Seconds */
             seconds: number;
             /**

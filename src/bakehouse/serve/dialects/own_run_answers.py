@@ -85,6 +85,8 @@ class Estimate(Answer):
     devices: int
     traffic_bytes: int = Field(description="That each device sends, and receives, in a step.")
     traffic_seconds: float
+    divided: bool = Field(description="The devices share the weights.")
+    otherwise: Estimate | None = Field(description="With the other choice of sharing; null where there is none.")
 
 
 class PlannedImage(Answer):
