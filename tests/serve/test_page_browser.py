@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.browser import PHONE, check_routes
+from tests.serve.browser import PHONE, SECONDS, check_routes
 
 MIRA = Path(__file__).parents[2] / "src/bakehouse/assets/examples/mira"
 PAGES = ("/", "/generate", "/gallery", "/new", "/datasets", "/trainings", "/shares", "/usage", "/settings")
