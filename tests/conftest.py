@@ -201,7 +201,8 @@ SLOW_FILES = (
     "tests/training/test_resume.py",
     "tests/serve/test_page_publish_browser.py",
     "tests/serve/test_page_sliders_browser.py",
-    "tests/adapters/test_adapter_file.py",
+    "tests/training/test_slider.py",
+    "tests/training/test_trainer.py",
     "tests/adapters/test_laws.py",
     "tests/serve/test_page_share_browser.py",
     "tests/serve/test_trainings.py",
@@ -210,6 +211,8 @@ SLOW_FILES = (
     "tests/serve/test_page_code_browser.py",
     "tests/serve/test_processes.py",
     "tests/training/test_several_devices.py",
+    "tests/training/test_early_stopping.py",
+    "tests/audit/test_fixes.py",
     "tests/queue/test_ray_executor.py",
     "tests/serve/test_a1111.py",
 )
