@@ -57,7 +57,7 @@ def new_page(browser, live) -> Iterator:
     yield open_page
     for context in contexts:
         context.close()
-    assert not messages
+    assert messages == []
 
 
 def check_accessible(page, what: str = "", width: int = PHONE["width"]) -> None:

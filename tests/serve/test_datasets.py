@@ -18,6 +18,7 @@ from bakehouse.curation.apply_and_undo import read_history
 from bakehouse.serve.datasets.edits import TagChanges
 from bakehouse.serve.datasets.folders import without_server_paths
 from bakehouse.serve.datasets.image_index import DatasetIndex
+from bakehouse.serve.dialects import own_images
 from bakehouse.serve.errors import ServeError
 from bakehouse.serve.guard.paths import file_inside, relative_path
 from bakehouse.serve.tasks.operations import OPERATIONS, operation_arguments, operation_of
@@ -131,6 +132,14 @@ def test_images_are_listed_in_pages_and_filtered(filled):
     assert filled.names("?without_tag=1girl") == filled.names("?mask=no&caption=no") == ["a10.png"]
     (filled.folder / "a10.txt").write_text("1girl, hat")  # by another program
     assert filled.get("/tags").json()["tags"][0] == {"tag": "1girl", "count": 2}
+
+
+def test_a_thumbnail_of_an_image_that_goes_meanwhile_is_not_found(filled, monkeypatch, tmp_path):
+    async def gone(server, name, path):
+        return tmp_path / path
+
+    monkeypatch.setattr(own_images, "_image", gone)
+    assert "a10.png was removed" in filled.get("/thumbnail/a10.png?size=64", 404).text
 
 
 def test_thumbnails_are_small_and_known_again(filled):

@@ -40,7 +40,7 @@ def open_page(browser) -> Iterator:
     yield open_at
     for context in contexts:
         context.close()
-    assert not messages
+    assert messages == []
 
 
 def owner_page(live, open_page, route: str, **options):

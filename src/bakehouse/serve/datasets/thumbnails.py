@@ -9,7 +9,7 @@ from PIL import Image
 
 from bakehouse.core.files import key_of, write_bytes
 from bakehouse.data.open_image import ImageError, flattened, open_image
-from bakehouse.serve.errors import ServeError, bad_request
+from bakehouse.serve.errors import ServeError, bad_request, not_found
 
 SIZES = (64, 128, 256, 512, 1024)
 _QUALITY = 80
@@ -25,11 +25,14 @@ class Thumbnails:
         """Return what names a thumbnail: it changes with the image.
 
         Raises:
-            ServeError: no such size (400).
+            ServeError: no such size (400), or the image was removed meanwhile (404).
         """
         if size not in SIZES:
             raise bad_request(f"size = {size}: allowed are {', '.join(map(str, SIZES))}")
-        status = file.stat()
+        try:
+            status = file.stat()
+        except FileNotFoundError as e:
+            raise not_found(f"{file.name} was removed") from e
         return key_of(str(file.resolve()), status.st_size, status.st_mtime_ns, size)[:32]
 
     def path(self, file: Path, size: int) -> Path:
