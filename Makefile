@@ -10,8 +10,8 @@ PY := $(VENV)/bin/python
 SOURCES := pyproject.toml constraints-cpu.txt
 PYTHON ?=
 
-# Small models on few cores: one thread for each of two test processes beats two threads for one.
-JOBS ?= 2
+# Small models on few cores: one thread for each of several processes, one of which waits for a server or a browser.
+JOBS ?= 3
 # Compiled modules are kept, also where that is off: tests start some hundred processes.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 

@@ -7,9 +7,10 @@ import signal
 
 from tests.serve.browser import SECONDS
 from tests.serve.conftest import Served
-from tests.serve.test_page_browser import MIRA, PAGES
+from tests.serve.test_page_browser import MIRA
 
 LOST = "The server does not answer."
+ROUTES = ("/", "/generate", "/gallery", "/new", "/trainings", "/datasets/mira")
 
 
 def test_tabs_outlive_a_kill_of_the_server_and_keep_an_edit_of_another_tab(browser, tmp_path):
@@ -30,7 +31,7 @@ def test_tabs_outlive_a_kill_of_the_server_and_keep_an_edit_of_another_tab(brows
 
     try:
         context.new_page().goto(f"{url}/#token={served.ready['token']}")
-        tabs = {route: tab(route) for route in (*PAGES, "/datasets/mira")}
+        tabs = {route: tab(route) for route in ROUTES}
         tabs["/generate"].get_by_label("Prompt").fill("a red robot")
         served.end(signal.SIGKILL)
         for page in tabs.values():
