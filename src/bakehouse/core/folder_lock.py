@@ -49,17 +49,31 @@ class Holder:
 
 
 def read_holder(folder: Path) -> Holder | None:
-    """Return who holds the lock of `folder`, without touching the lock; None: nobody, or there is no note of it.
+    """Return who holds the lock of `folder`; None: nobody, or there is no note of it.
 
-    The note of a process that was killed is left in the file. On this machine such a process is known to be gone; a
-    note from another machine is taken at its word.
+    A process that was killed leaves its note behind. So where there is a note, the lock is tried for an instant: if it
+    is free, nobody holds it. On a file system without locks the note is taken at its word.
     """
     try:
         note: Any = parse_json((folder / LOCK_FILE).read_text("utf-8"))
         holder = Holder(str(note["doing"]), int(note["pid"]), str(note["host"]), float(note["since"]))
     except (OSError, BakehouseError, ValueError, KeyError, TypeError):
         return None
-    return holder if not holder.is_here or _lives(holder.pid) else None
+    return None if _is_free(folder) else holder
+
+
+def _is_free(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        _lock(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 @contextlib.contextmanager
@@ -113,23 +127,11 @@ if sys.platform == "win32":
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
-    def _lives(pid: int) -> bool:
-        return True  # a signal of 0 would end it there
-
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _lives(pid: int) -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # another user's
-            return True
-        return True
 
 
 def _write_holder(descriptor: int, doing: str) -> None:

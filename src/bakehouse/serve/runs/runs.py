@@ -120,7 +120,7 @@ class Runs:
             raise ServeError(409, "finished", f"run {name!r} is finished", hint="train longer in a new run")
         recipe = run.recipe.read_text("utf-8") if run.recipe.is_file() else ""
         if not recipe:
-            raise ServeError(409, "no recipe", f"run {name!r} has no recipe.toml to go on with")
+            raise ServeError(409, "no_recipe", f"run {name!r} has no recipe.toml to go on with")
         self.queue.add(name, recipe, run.folder)
 
     def _refuse_in_use(self, name: str) -> None:
